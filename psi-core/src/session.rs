@@ -1,0 +1,74 @@
+//! One session between two parties, as a state machine without I/O (docs/PROTOCOL.md, "A session").
+//!
+//! ```text
+//! Opening   --accept(Hello)-->  Agreed     sid; terms equal; chain compared; now mask
+//! Agreed    --commit(lists)-->  Committed  our Commit is on the table
+//! Committed --accept(Commit)->  Exchange   so is theirs: points may flow
+//! Exchange  --close(matches)->  Closing    every step sent, answered, verified and signed
+//! Closing   --accept(Close)-->  Signed     statement with both signatures, transcript
+//! ```
+//!
+//! Both parties run the same code. A step that is expensive comes out as a task ([`EvaluateTask`], [`VerifyTask`]) that the
+//! caller runs where it likes and whose result it hands back, in any order; the session puts them in theirs. No state holds
+//! a whole list: the caller lends its own masked list to the tasks and stores the join keys that they give out.
+
+mod closing;
+mod exchange;
+mod opening;
+mod task;
+
+pub use closing::{Closing, Signed};
+pub use exchange::{Exchange, Outgoing, Received};
+pub use opening::{Agreed, ChainGap, Committed, MAX_CLOCK_SKEW, Opening};
+pub use task::{Answer, EvaluateTask, JoinKey, JoinKeys, Side, Verified, VerifyTask};
+
+pub(crate) use exchange::Outcome;
+pub(crate) use opening::{check_agreement, check_list_commitment};
+
+use crate::{
+    element::Element,
+    key::Role,
+    message::Digest,
+    plan::{Chunk, Plan},
+    suite::Suite,
+    tag,
+};
+
+/// What every part of a running session needs to know.
+pub(crate) struct Context {
+    sid: Digest,
+    role: Role,
+    suite: &'static dyn Suite,
+    proved: bool,
+    plan: Plan,
+    lists: Vec<ListContext>,
+}
+
+/// The peer's key and both sides' commitments of one list; our key is in our masked list.
+struct ListContext {
+    their_public: Element,
+    /// Hashes of the chunks that each role committed to.
+    chunks: [Vec<Digest>; 2],
+    tag_bytes: usize,
+}
+
+impl Context {
+    fn list(&self, list: u16) -> &ListContext {
+        &self.lists[usize::from(list)]
+    }
+
+    /// The hash that `role` committed to for one of its chunks.
+    fn committed(&self, role: Role, chunk: &Chunk) -> &Digest {
+        &self.list(chunk.list).chunks[usize::from(role.code())][chunk.index as usize]
+    }
+
+    /// Bytes of one answer to an element of that list.
+    fn answer_bytes(&self, list: u16) -> usize {
+        if self.proved { crate::element::ELEMENT_BYTES } else { self.list(list).tag_bytes }
+    }
+}
+
+/// Bytes of a tag for lists of these sizes.
+fn tag_bytes(items: [u64; 2]) -> usize {
+    tag::tag_bytes(items[0], items[1])
+}
