@@ -228,7 +228,11 @@ type Seed = [u8; 64];
 
 fn evaluated_seed(head: &[u8], c: &[Element], d: &[Element]) -> Seed {
     let hash = Sha512::new_with_prefix(head);
-    [c, d].into_iter().fold(hash, |hash, elements| chain_field(hash, elements.as_flattened())).finalize().into()
+    [c, d]
+        .into_iter()
+        .fold(hash, |hash, elements| chain_field(hash, elements.as_flattened()))
+        .finalize()
+        .into()
 }
 
 fn masked_seed(head: &[u8], prefix: &[u8], messages: &[&[u8]], d: &[Element]) -> Seed {

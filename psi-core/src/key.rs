@@ -115,8 +115,7 @@ impl SessionSeed {
             suite.scalar_from_wide(&wide)
         });
         let k = first_usable(suite, candidates);
-        let public = suite.multiply(&k, &suite.generator()).expect("the generator is canonical");
-        MaskKey { k, public, nonce: NonceKey(self.secret("XPSI1-NONCE-KEY", &list)) }
+        MaskKey::new(suite, k, NonceKey(self.secret("XPSI1-NONCE-KEY", &list)))
     }
 
     /// The seed of the salts of this list's leaves.
@@ -125,7 +124,12 @@ impl SessionSeed {
     }
 
     /// The salt of the mask proof of this list.
-    pub fn mask_proof_salt(&self, suite: &dyn Suite, profile_id: &str, set_digest: &[u8; 32]) -> MaskProofSalt {
+    pub fn mask_proof_salt(
+        &self,
+        suite: &dyn Suite,
+        profile_id: &str,
+        set_digest: &[u8; 32],
+    ) -> MaskProofSalt {
         MaskProofSalt(self.secret("XPSI1-MASK-PROOF-SALT", &List { suite, profile_id, set_digest }))
     }
 
@@ -178,6 +182,17 @@ pub struct MaskKey {
 }
 
 impl MaskKey {
+    fn new(group: &(impl Group + ?Sized), k: Scalar, nonce: NonceKey) -> Self {
+        let public = group.multiply(&k, &group.generator()).expect("the generator is canonical");
+        Self { k, public, nonce }
+    }
+
+    /// A key of the standard's vectors; its nonces are given too.
+    #[cfg(test)]
+    pub(crate) fn with_scalar(group: &(impl Group + ?Sized), k: Scalar) -> Self {
+        Self::new(group, k, NonceKey([0; 32]))
+    }
+
     /// k, for masking and evaluating without a proof.
     pub fn scalar(&self) -> &Scalar {
         &self.k

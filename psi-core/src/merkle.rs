@@ -141,7 +141,16 @@ mod tests {
     /// The inputs and roots of the reference implementation of RFC 6962 (certificate-transparency, merkle_tree_test).
     #[test]
     fn known_answers_of_certificate_transparency() {
-        let leaves = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"];
+        let leaves = [
+            "",
+            "00",
+            "10",
+            "2021",
+            "3031",
+            "40414243",
+            "5051525354555657",
+            "606162636465666768696a6b6c6d6e6f",
+        ];
         let leaves: Vec<Vec<u8>> = leaves.iter().map(|leaf| HEX.decode(leaf.as_bytes()).unwrap()).collect();
         let roots = [
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",

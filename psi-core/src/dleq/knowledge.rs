@@ -111,16 +111,18 @@ mod tests {
     #[test]
     fn a_proof_holds_for_nothing_else() {
         let (y, other) = (*key(5).public(), *key(6).public());
-        let check = |sid, role, list, identity, y| {
-            verify_knowledge(suite(), sid, role, list, identity, y, &proof())
-        };
+        let check =
+            |sid, role, list, identity, y| verify_knowledge(suite(), sid, role, list, identity, y, &proof());
         let wrong = Err(Invalid::WrongProof);
         assert_eq!(check(&[9; 32], Role::Initiator, 3, IDENTITY, &y), wrong);
         assert_eq!(check(SID, Role::Responder, 3, IDENTITY, &y), wrong);
         assert_eq!(check(SID, Role::Initiator, 4, IDENTITY, &y), wrong);
         assert_eq!(check(SID, Role::Initiator, 3, &[9; 32], &y), wrong);
         assert_eq!(check(SID, Role::Initiator, 3, IDENTITY, &other), wrong);
-        assert_eq!(check(SID, Role::Initiator, 3, IDENTITY, &[0; 32]), Err(Invalid::Key(ElementFault::Identity)));
+        assert_eq!(
+            check(SID, Role::Initiator, 3, IDENTITY, &[0; 32]),
+            Err(Invalid::Key(ElementFault::Identity))
+        );
         let not_canonical = Err(Invalid::Key(ElementFault::NotCanonical));
         assert_eq!(check(SID, Role::Initiator, 3, IDENTITY, &[255; 32]), not_canonical);
     }

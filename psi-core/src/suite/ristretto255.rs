@@ -174,18 +174,16 @@ fn encode_doubles<'a>(points: &[RistrettoPoint], out: impl IntoIterator<Item = &
 /// Decodes all or names the first that can't be.
 fn decode_all(elements: &[Element]) -> Result<Vec<RistrettoPoint>, ElementAt> {
     let mut points = vec![RistrettoPoint::default(); elements.len()];
-    let first_fault = elements
-        .par_iter()
-        .zip(&mut points)
-        .with_min_len(SUB_BATCH)
-        .enumerate()
-        .find_map_first(|(index, (element, point))| match decode(element) {
-            Ok(decoded) => {
-                *point = decoded;
-                None
-            }
-            Err(fault) => Some(ElementAt { index, fault }),
-        });
+    let first_fault =
+        elements.par_iter().zip(&mut points).with_min_len(SUB_BATCH).enumerate().find_map_first(
+            |(index, (element, point))| match decode(element) {
+                Ok(decoded) => {
+                    *point = decoded;
+                    None
+                }
+                Err(fault) => Some(ElementAt { index, fault }),
+            },
+        );
     first_fault.map_or(Ok(points), Err)
 }
 
@@ -247,7 +245,8 @@ impl Expander {
     /// Fills `out`, which is at most 255 digests long, with uniform bytes.
     fn expand(&self, message: &[u8], out: &mut [u8]) {
         let length = u16::try_from(out.len()).expect("at most 255 digests");
-        let b_0 = self.start.clone().chain_update(message).chain_update(length.to_be_bytes()).chain_update([0]);
+        let b_0 =
+            self.start.clone().chain_update(message).chain_update(length.to_be_bytes()).chain_update([0]);
         let b_0: [u8; 64] = b_0.chain_update(&self.dst_prime).finalize().into();
         let mut chained = b_0;
         for (index, block) in (1..=255u8).zip(out.chunks_mut(64)) {

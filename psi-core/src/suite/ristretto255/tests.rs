@@ -103,7 +103,10 @@ fn the_first_of_many_faults_is_named() {
 fn one_way_map_of_rfc_9496() {
     for case in rfc9496()["one_way_map_of_sha512"].as_array().unwrap() {
         let uniform = Sha512::digest(case["input"].as_str().unwrap()).into();
-        assert_eq!(RistrettoPoint::from_uniform_bytes(&uniform).compress().to_bytes(), element(&case["element"]));
+        assert_eq!(
+            RistrettoPoint::from_uniform_bytes(&uniform).compress().to_bytes(),
+            element(&case["element"])
+        );
     }
 }
 
@@ -150,8 +153,12 @@ fn derived_key(suite: &Value, mode: u8) -> Scalar {
 }
 
 fn check_evaluation(case: &Value, sk: &Scalar, dst: &[u8]) {
-    let inputs: Vec<Vec<u8>> =
-        case["Input"].as_str().unwrap().split(',').map(|input| HEX.decode(input.as_bytes()).unwrap()).collect();
+    let inputs: Vec<Vec<u8>> = case["Input"]
+        .as_str()
+        .unwrap()
+        .split(',')
+        .map(|input| HEX.decode(input.as_bytes()).unwrap())
+        .collect();
     let messages: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
     let (blinds, blinded) = (hex_list(&case["Blind"]), hex_list(&case["BlindedElement"]));
     let (answers, outputs) = (hex_list(&case["EvaluationElement"]), hex_list::<64>(&case["Output"]));
@@ -253,7 +260,10 @@ fn encoded(points: &[RistrettoPoint]) -> Vec<Element> {
 fn weights(out: &[Element]) -> Vec<i128> {
     let edges = [0, 1, -1, i128::MIN, i128::MAX];
     let from = |element: &Element| i128::from_le_bytes(element[..16].try_into().unwrap());
-    out.iter().enumerate().map(|(i, element)| edges.get(i).copied().unwrap_or_else(|| from(element))).collect()
+    out.iter()
+        .enumerate()
+        .map(|(i, element)| edges.get(i).copied().unwrap_or_else(|| from(element)))
+        .collect()
 }
 
 fn check_batch(n: usize, key: u8) {
