@@ -159,7 +159,7 @@ fn multiply_all(k: &Integer, points: &[RistrettoPoint], out: &mut [Element]) {
     assert_eq!(points.len(), out.len(), "one output an input");
     let half = Zeroizing::new(k.div_by_2());
     points.par_chunks(SUB_BATCH).zip(out.par_chunks_mut(SUB_BATCH)).for_each(|(points, out)| {
-        let products: Vec<_> = points.iter().map(|point| point * &*half).collect();
+        let products: Vec<_> = points.iter().map(|point| point * *half).collect();
         encode_doubles(&products, out);
     });
 }
