@@ -214,7 +214,8 @@ fn another_messages_proof_is_seen() {
 fn a_shortened_or_lengthened_message_is_seen() {
     let honest = Exchange::new(8);
     let mut shorter = honest.clone();
-    (shorter.c.pop(), shorter.d.pop());
+    shorter.c.pop();
+    shorter.d.pop();
     assert_eq!(shorter.verify(), WRONG);
     let mut unequal = honest.clone();
     unequal.d.pop();
