@@ -108,28 +108,57 @@ fn coefficients_are_the_chacha20_keystream_of_rfc_8439() {
     assert_eq!(expected[0] < 0, block[15] >= 128, "two's complement");
 }
 
-#[test]
-fn the_seed_is_as_documented() {
-    let exchange = Exchange::new(2);
-    let mut bytes = Vec::new();
-    let fields: [&[u8]; 9] = [
-        b"XPSI1-DLEQ",
-        SID,
-        &[1],
-        &[0, 2],
-        &[0, 0, 0, 3],
-        &[0, 0, 0, 0, 0, 0, 0, 2],
-        &exchange.y,
-        &exchange.c.concat(),
-        &exchange.d.concat(),
-    ];
+/// SHA-512 over fields, each behind its length in 8 bytes.
+fn hash_of(fields: &[&[u8]]) -> Seed {
+    let mut hash = Sha512::new();
     for field in fields {
-        bytes.extend((field.len() as u64).to_be_bytes());
-        bytes.extend(field);
+        hash.update((field.len() as u64).to_be_bytes());
+        hash.update(field);
     }
+    hash.finalize().into()
+}
+
+#[test]
+fn seeds_are_as_documented() {
+    let exchange = Exchange::new(2);
+    let (y, c, d) = (exchange.y, exchange.c.concat(), exchange.d.concat());
+    let (list, index, n) = ([0, 2], [0, 0, 0, 3], [0, 0, 0, 0, 0, 0, 0, 2]);
+    let head = STATEMENT.head("XPSI1-DLEQ", 2, &y);
+    let expected = hash_of(&[b"XPSI1-DLEQ", SID, &[1], &list, &index, &n, &y, &c, &d]);
+    assert_eq!(evaluated_seed(&head, &exchange.c, &exchange.d), expected);
+
+    let head = STATEMENT.head("XPSI1-MASK", 2, &y);
+    let expected = hash_of(&[b"XPSI1-MASK", SID, &[1], &list, &index, &n, &y, b"prefix", b"a", b"bc", &d]);
+    assert_eq!(masked_seed(&head, b"prefix", &[b"a", b"bc"], &exchange.d), expected);
+}
+
+#[test]
+fn nonces_are_as_documented() {
+    let (key, exchange) = (key(5), Exchange::new(2));
     let head = STATEMENT.head("XPSI1-DLEQ", 2, &exchange.y);
-    let seed: Seed = Sha512::digest(bytes).into();
-    assert_eq!(evaluated_seed(&head, &exchange.c, &exchange.d), seed);
+    let seed = evaluated_seed(&head, &exchange.c, &exchange.d);
+    let Composites { m, z } = suite().combine(&exchange.c, &exchange.d, &coefficients(&seed, 2)).unwrap();
+    let expected = hash_of(&[b"XPSI1-NONCE", key.nonce_key().as_bytes(), &head, &seed, &m, &z]);
+    assert_eq!(exchange.nonce(&key), Integer::from_bytes_mod_order_wide(&expected));
+}
+
+/// Each kind of proof has a label of its own in all that it hashes.
+#[test]
+fn labels_differ() {
+    let (y, d) = (*key(5).public(), [[7; 32]; 2]);
+    assert_ne!(STATEMENT.head("XPSI1-DLEQ", 2, &y), STATEMENT.head("XPSI1-MASK", 2, &y));
+    let (texts, mut masked) = (texts(2), [[0; 32]; 2]);
+    let proof = mask(suite(), &key(5), &STATEMENT, b"p", &slices(&texts), &mut masked);
+    let head = STATEMENT.head("XPSI1-MASK", 2, &y);
+    let check = |seed: Seed| {
+        let mut c = [[0; 32]; 2];
+        suite().hash_to_group(suite().id().hash_to_group_dst(), b"p", &slices(&texts), &mut c);
+        verify_batch(suite(), &y, &c, &masked, || seed, &proof)
+    };
+    assert_eq!(check(masked_seed(&head, b"p", &slices(&texts), &masked)), Ok(()));
+    let evaluation = STATEMENT.head("XPSI1-DLEQ", 2, &y);
+    assert_eq!(check(masked_seed(&evaluation, b"p", &slices(&texts), &masked)), WRONG);
+    assert_eq!(check(masked_seed(&head, b"p", &slices(&texts), &d)), WRONG);
 }
 
 #[test]
