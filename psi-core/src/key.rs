@@ -43,14 +43,19 @@ impl Role {
             Self::Responder => 1,
         }
     }
+
+    /// The word for the role in statements and errors.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Initiator => "initiator",
+            Self::Responder => "responder",
+        }
+    }
 }
 
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Initiator => "initiator",
-            Self::Responder => "responder",
-        })
+        f.write_str(self.name())
     }
 }
 

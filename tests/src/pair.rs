@@ -43,7 +43,7 @@ pub fn set_of<T: AsRef<[u8]>>(items: impl IntoIterator<Item = T>) -> CanonicalSe
     items.into_iter().for_each(|item| {
         builder.push(item.as_ref()).unwrap();
     });
-    builder.finish().set
+    builder.finish().0
 }
 
 /// One party before the session.
