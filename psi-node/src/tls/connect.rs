@@ -76,14 +76,22 @@ pub(super) fn host_and_port(uri: &Uri) -> Result<(String, Option<u16>), Endpoint
         return Err(EndpointError::Surplus);
     }
     let authority = uri.authority().ok_or(EndpointError::Host)?;
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let host = authority.host();
+    let port = authority.as_str().rsplit('@').next().and_then(|rest| rest.strip_prefix(host));
+    let host = host.trim_start_matches('[').trim_end_matches(']');
     if host.is_empty() {
         return Err(EndpointError::Host);
     }
-    match (authority.port(), authority.port_u16()) {
-        (Some(_), None | Some(0)) => Err(EndpointError::Port),
-        (_, port) => Ok((host.to_owned(), port)),
-    }
+    Ok((host.to_owned(), parse_port(port.ok_or(EndpointError::Host)?)?))
+}
+
+/// Nothing, or a colon and a port.
+fn parse_port(text: &str) -> Result<Option<u16>, EndpointError> {
+    let Some(digits) = text.strip_prefix(':') else {
+        return if text.is_empty() { Ok(None) } else { Err(EndpointError::Port) };
+    };
+    let port = digits.parse().ok().filter(|port| *port != 0 && digits.bytes().all(|b| b.is_ascii_digit()));
+    port.map(Some).ok_or(EndpointError::Port)
 }
 
 pub(super) fn authority(host: &str, port: u16) -> String {

@@ -64,7 +64,7 @@ pub async fn connect(
 
 /// One connection to the expected peer, which has taken our certificate. It closes when it and its links are dropped.
 pub struct Connection {
-    client: ExchangeClient<Channel>,
+    pub(super) channel: Channel,
     bytes: Arc<ByteCounts>,
     address: String,
     settings: Settings,
@@ -77,10 +77,7 @@ impl Connection {
         let stream = connect::connect(endpoint, target.proxy.as_ref(), target.key, tls, limits).await?;
         let bytes = stream.get_ref().0.counts().clone();
         let channel = channel(stream, endpoint, settings).await?;
-        let client = ExchangeClient::new(channel)
-            .max_decoding_message_size(MAX_FRAME_BYTES)
-            .max_encoding_message_size(MAX_FRAME_BYTES);
-        Ok(Self { client, bytes, address: endpoint.authority(), settings: *settings })
+        Ok(Self { channel, bytes, address: endpoint.authority(), settings: *settings })
     }
 
     /// The bytes of the connection.
@@ -91,8 +88,7 @@ impl Connection {
     /// Asks whether the node is there.
     pub async fn ping(&self) -> Result<Pong, LinkError> {
         let request = PingRequest { software: SOFTWARE.into() };
-        let mut client = self.client.clone();
-        let pong = self.answered(client.ping(request)).await?;
+        let pong = self.answered(self.client().ping(request)).await?;
         let software = pong.software.chars().take(200).collect();
         Ok(Pong { software, clock: Duration::from_millis(pong.unix_ms) })
     }
@@ -101,13 +97,18 @@ impl Connection {
     pub async fn session(&self) -> Result<Link, LinkError> {
         let (queue, items) = mpsc::channel(self.settings.queue.max(1));
         let frames = ReceiverStream::new(items).map(wire::encode);
-        let mut client = self.client.clone();
-        let incoming = self.answered(client.session(frames)).await?;
+        let incoming = self.answered(self.client().session(frames)).await?;
         let source = incoming.map(|frame| wire::decode(frame.map_err(|status| wire::link_error(&status))?));
         Ok(Link {
             sender: LinkSender::new(queue, self.settings.idle_timeout),
             receiver: LinkReceiver::new(source, self.settings.idle_timeout),
         })
+    }
+
+    fn client(&self) -> ExchangeClient<Channel> {
+        ExchangeClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_FRAME_BYTES)
+            .max_encoding_message_size(MAX_FRAME_BYTES)
     }
 
     async fn answered<T>(

@@ -186,7 +186,7 @@ impl<H: Handler> Service<H> {
     /// Runs the handler in a task of its own: it goes on when the peer is gone, so that it can put things in order.
     fn start(&self, peer: Peer, incoming: Streaming<v1::Frame>) -> Frames {
         let (queue, items) = mpsc::channel(self.settings.queue.max(1));
-        let (ending, ended) = oneshot::channel();
+        let (last, ending) = mpsc::channel(1);
         let source = incoming.map(|frame| wire::decode(frame.map_err(|status| wire::link_error(&status))?));
         let link = Link {
             sender: LinkSender::new(queue, self.settings.idle_timeout),
@@ -194,29 +194,14 @@ impl<H: Handler> Service<H> {
         };
         let handler = self.handler.clone();
         self.sessions.spawn(async move {
-            let result = handler.session(peer, link).await;
-            // Nobody waits for the status when the peer has gone.
-            let _ = ending.send(result);
+            if let Err(status) = handler.session(peer, link).await {
+                // Nobody waits for it when the peer has gone.
+                let _ = last.send(Err(status.into())).await;
+            }
         });
         let frames = ReceiverStream::new(items).map(|item| Ok(wire::encode(item)));
-        Box::pin(frames.chain(status_of(ended)))
+        Box::pin(frames.chain(ReceiverStream::new(ending)))
     }
-}
-
-/// Yields the status when the session ended with one, else nothing. A session that panicked or was aborted is an
-/// internal error.
-fn status_of(
-    ended: oneshot::Receiver<Result<(), Status>>,
-) -> impl Stream<Item = Result<v1::Frame, tonic::Status>> + Send {
-    let aborted = Status { code: Code::Unavailable, text: "the session was aborted" };
-    let status = async move { ended.await.unwrap_or(Err(aborted)).err() };
-    let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
-        if let Some(status) = status.await {
-            let _ = sender.send(Err(status.into())).await;
-        }
-    });
-    ReceiverStream::new(receiver)
 }
 
 type Frames = Pin<Box<dyn Stream<Item = Result<v1::Frame, tonic::Status>> + Send>>;
