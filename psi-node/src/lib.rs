@@ -1,1 +1,5 @@
-//! x
+//! The node: lists, peers, jobs, mutual TLS, and the program `psi`.
+
+pub mod identity;
+pub mod link;
+pub mod tls;

@@ -1,0 +1,156 @@
+//! The calling side.
+
+use std::{
+    fmt, io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use tonic::transport::{Channel, Endpoint as Http2};
+use tower::service_fn;
+
+use super::{
+    MAX_HEADER_BYTES, MAX_HTTP2_FRAME_BYTES, SOFTWARE,
+    wire::{
+        self,
+        v1::{PingRequest, exchange_client::ExchangeClient},
+    },
+};
+use crate::{
+    identity::PublicKey,
+    link::{Link, LinkError, LinkReceiver, LinkSender, MAX_FRAME_BYTES, Settings},
+    tls::{
+        NodeTls,
+        connect::{self, ClientStream, ConnectError, Endpoint, Stage},
+        proxy::Proxy,
+        stream::ByteCounts,
+    },
+};
+
+/// Whom to call, and how to get there.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Where the peer listens.
+    pub endpoint: Endpoint,
+    /// The key pinned for it.
+    pub key: PublicKey,
+    /// The way out, if not direct.
+    pub proxy: Option<Proxy>,
+}
+
+/// What a node answers to a ping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pong {
+    /// Its software and version; the peer's text, at most 200 characters, to be escaped before it is printed.
+    pub software: String,
+    /// Its wall clock since 1970-01-01 UTC.
+    pub clock: Duration,
+}
+
+/// Connects and opens a session: [`Connection::open`] and [`Connection::session`].
+pub async fn connect(
+    target: &Target,
+    tls: &NodeTls,
+    settings: &Settings,
+) -> Result<(Link, Arc<ByteCounts>), LinkError> {
+    let connection = Connection::open(target, tls, settings).await?;
+    let link = connection.session().await?;
+    Ok((link, connection.bytes().clone()))
+}
+
+/// One connection to the expected peer, which has taken our certificate. It closes when it and its links are dropped.
+pub struct Connection {
+    pub(super) channel: Channel,
+    bytes: Arc<ByteCounts>,
+    address: String,
+    settings: Settings,
+}
+
+impl Connection {
+    /// Connects with both sides verified. Nothing is retried.
+    pub async fn open(target: &Target, tls: &NodeTls, settings: &Settings) -> Result<Self, ConnectError> {
+        let (endpoint, limits) = (&target.endpoint, settings.connect_limits());
+        let stream = connect::connect(endpoint, target.proxy.as_ref(), target.key, tls, limits).await?;
+        let bytes = stream.get_ref().0.counts().clone();
+        let channel = channel(stream, endpoint, settings).await?;
+        Ok(Self { channel, bytes, address: endpoint.authority(), settings: *settings })
+    }
+
+    /// The bytes of the connection.
+    pub fn bytes(&self) -> &Arc<ByteCounts> {
+        &self.bytes
+    }
+
+    /// Asks whether the node is there.
+    pub async fn ping(&self) -> Result<Pong, LinkError> {
+        let request = PingRequest { software: SOFTWARE.into() };
+        let pong = self.answered(self.client().ping(request)).await?;
+        let software = pong.software.chars().take(200).collect();
+        Ok(Pong { software, clock: Duration::from_millis(pong.unix_ms) })
+    }
+
+    /// Opens a session.
+    pub async fn session(&self) -> Result<Link, LinkError> {
+        let (queue, items) = mpsc::channel(self.settings.queue.max(1));
+        let frames = ReceiverStream::new(items).map(wire::encode);
+        let incoming = self.answered(self.client().session(frames)).await?;
+        let source = incoming.map(|frame| wire::decode(frame.map_err(|status| wire::link_error(&status))?));
+        Ok(Link {
+            sender: LinkSender::new(queue, self.settings.idle_timeout),
+            receiver: LinkReceiver::new(source, self.settings.idle_timeout),
+        })
+    }
+
+    fn client(&self) -> ExchangeClient<Channel> {
+        ExchangeClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_FRAME_BYTES)
+            .max_encoding_message_size(MAX_FRAME_BYTES)
+    }
+
+    async fn answered<T>(
+        &self,
+        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T, LinkError> {
+        match timeout(self.settings.idle_timeout, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(wire::link_error(&status)),
+            Err(_) => Err(ConnectError::TimedOut { address: self.address.clone(), stage: Stage::Http2 }.into()),
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// HTTP/2 over the stream. tonic would connect again when it breaks; there is only this one stream to hand out.
+async fn channel(stream: ClientStream, endpoint: &Endpoint, settings: &Settings) -> Result<Channel, ConnectError> {
+    let stream = Arc::new(Mutex::new(Some(TokioIo::new(stream))));
+    let hand_out = service_fn(move |_: Uri| {
+        let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+        async move { stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)) }
+    });
+    http2(endpoint, settings)?.connect_with_connector(hand_out).await.map_err(|error| http2_error(&error))
+}
+
+fn http2(endpoint: &Endpoint, settings: &Settings) -> Result<Http2, ConnectError> {
+    let http2 = Http2::from_shared(endpoint.to_string()).and_then(|http2| http2.user_agent(SOFTWARE));
+    Ok(http2
+        .map_err(|error| http2_error(&error))?
+        .initial_stream_window_size(settings.stream_window)
+        .initial_connection_window_size(settings.connection_window)
+        .max_frame_size(MAX_HTTP2_FRAME_BYTES)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_keep_alive_interval(settings.keepalive_interval)
+        .keep_alive_timeout(settings.keepalive_timeout))
+}
+
+fn http2_error(error: &tonic::transport::Error) -> ConnectError {
+    ConnectError::Http2(error.to_string())
+}

@@ -1,0 +1,156 @@
+//! Mutual TLS 1.3 between two nodes. docs/PROTOCOL.md, "A session".
+//!
+//! Each node shows a self-signed certificate ([`certificate`]) over its identity key. Each end compares the key in the
+//! other's certificate with what it has pinned ([`verify`]); names, authorities and chains play no part. TLS 1.3 only
+//! (RFC 8446), X25519MLKEM768 first, ALPN `h2`, neither tickets nor stored sessions nor early data: a resumed session
+//! would not ask for the client's certificate again.
+//!
+//! ```text
+//! accept::accept   listener -> cap -> handshake within its time -> cap -> AcceptedStream (peer's key, byte counts)
+//! connect::connect endpoint -> [proxy::tunnel] -> handshake -> first byte of the server -> ClientStream
+//! ```
+
+pub mod accept;
+pub mod certificate;
+pub mod connect;
+mod error;
+pub mod proxy;
+pub mod stream;
+pub mod verify;
+
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rustls::{
+    ClientConfig, ServerConfig,
+    client::Resumption,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::UnixTime,
+    server::NoServerSessionStorage,
+    time_provider::TimeProvider,
+    version::TLS13,
+};
+
+pub use self::{
+    certificate::{CertificateError, Credentials},
+    error::TlsError,
+    verify::Pins,
+};
+use self::verify::{ExpectedKey, PinnedKeys};
+use crate::identity::{Identity, PublicKey};
+
+const ALPN: &[u8] = b"h2";
+
+/// Everything that a node needs for TLS, on both ends. Clones share their credentials and pins.
+#[derive(Clone, Debug)]
+pub struct NodeTls {
+    credentials: Arc<Credentials>,
+    pins: Pins,
+    clock: WallClock,
+}
+
+impl NodeTls {
+    /// Issues the first certificate. `pins` are the keys that may call us; `clock` judges certificates.
+    pub fn new(identity: Arc<Identity>, pins: Pins, clock: WallClock) -> Result<Self, CertificateError> {
+        let credentials = Arc::new(Credentials::new(identity, clock.clone())?);
+        Ok(Self { credentials, pins, clock })
+    }
+
+    /// Our key and the certificate in use; it is replaced here, without dropping connections.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// The keys that may call us; replaced at run time through any clone.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// The clock that certificates are judged by.
+    pub fn clock(&self) -> &WallClock {
+        &self.clock
+    }
+
+    /// The server's side: a certificate of a pinned key is required.
+    pub(crate) fn server_config(&self) -> ServerConfig {
+        let mut config = ServerConfig::builder_with_details(provider(), Arc::new(self.clock.clone()))
+            .with_protocol_versions(&[&TLS13])
+            .expect("the provider has suites of TLS 1.3")
+            .with_client_cert_verifier(Arc::new(PinnedKeys(self.pins.clone())))
+            .with_cert_resolver(self.credentials.clone());
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        config.cert_compressors = Vec::new();
+        config.cert_decompressors = Vec::new();
+        config
+    }
+
+    /// The client's side: only the certificate of `expected` is taken.
+    pub(crate) fn client_config(&self, expected: PublicKey) -> ClientConfig {
+        let mut config = ClientConfig::builder_with_details(provider(), Arc::new(self.clock.clone()))
+            .with_protocol_versions(&[&TLS13])
+            .expect("the provider has suites of TLS 1.3")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(ExpectedKey(expected)))
+            .with_client_cert_resolver(self.credentials.clone());
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.resumption = Resumption::disabled();
+        config.enable_early_data = false;
+        config.cert_compressors = Vec::new();
+        config.cert_decompressors = Vec::new();
+        config
+    }
+}
+
+/// aws-lc-rs with two groups only, the post-quantum hybrid first. It is passed to each configuration: a process-wide
+/// default would depend on who installs one first.
+fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+        let kx_groups = vec![aws_lc_rs::kx_group::X25519MLKEM768, aws_lc_rs::kx_group::X25519];
+        Arc::new(CryptoProvider { kx_groups, ..aws_lc_rs::default_provider() })
+    });
+    PROVIDER.clone()
+}
+
+/// The wall clock that certificates are judged by. Tests set their own.
+#[derive(Clone)]
+pub struct WallClock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
+
+impl WallClock {
+    /// The machine's clock.
+    pub fn system() -> Self {
+        Self::from_fn(SystemTime::now)
+    }
+
+    /// A clock that asks `now` each time.
+    pub fn from_fn(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// The time now.
+    pub fn now(&self) -> SystemTime {
+        (self.0)()
+    }
+
+    /// Seconds and nanoseconds since 1970-01-01 UTC; zero before.
+    pub fn since_epoch(&self) -> Duration {
+        self.now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for WallClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WallClock")
+    }
+}
+
+impl TimeProvider for WallClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(self.since_epoch()))
+    }
+}
