@@ -1,5 +1,10 @@
 //! The node: lists, peers, jobs, mutual TLS, and the program `psi`.
 
+pub mod durable;
 pub mod identity;
+pub mod input;
+pub mod join;
 pub mod link;
+pub mod output;
+pub mod seal;
 pub mod tls;

@@ -1,0 +1,112 @@
+//! Rows a second: reading and canonicalising a CSV file, with and without the sealed copy, and building sets.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use psi_core::identifier::{Profile, SetBuilder};
+use psi_node::input::{self, Limits, Spec};
+use psi_node::join::{JoinKey, join};
+use psi_node::seal::{Label, SealKey, SealedWriter};
+
+const ROWS: u64 = 1_000_000;
+
+fn main() {
+    divan::main();
+}
+
+/// A number for each row, spread as in a list that nobody sorted.
+fn number(row: u64) -> u64 {
+    13_000_000_000 + row.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 7_000_000_000
+}
+
+struct List {
+    folder: tempfile::TempDir,
+    spec: Spec,
+}
+
+fn list(heading: &str, row: impl Fn(u64) -> String) -> List {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path: PathBuf = folder.path().join("list.csv");
+    let mut text = format!("{heading}\n");
+    for index in 0..ROWS {
+        writeln!(text, "{}", row(index)).expect("strings take all");
+    }
+    std::fs::write(&path, text).expect("the list is written");
+    List { spec: Spec::csv(path, "phone"), folder }
+}
+
+fn four_columns() -> List {
+    list("no,name,phone,note", |row| format!("{row},张三丰,{},seen in region {}", number(row), row % 31))
+}
+
+/// Reads and canonicalises every row; nothing is kept.
+fn canonicalise(list: &List, copied: bool) -> u64 {
+    let copy = copied.then(|| {
+        let file = std::fs::File::create(list.folder.path().join("copy")).expect("the copy is created");
+        let label = Label { kind: "snapshot", owner: b"" };
+        SealedWriter::new(file, &SealKey::from_bytes([7; 32]), label).expect("the header is written")
+    });
+    let profile = Profile::parse("cn.mobile/1").expect("a known profile");
+    let mut source = input::open(&list.spec, copy).expect("the list opens");
+    let (mut canonical, mut rows) = (Vec::new(), 0);
+    while let Some(row) = source.row().expect("the list is well formed") {
+        let cell = row.identifier.expect("no row is ragged");
+        rows += u64::from(profile.canonicalise(&cell, &mut canonical).is_ok());
+    }
+    source.finish().expect("the copy is finished");
+    assert_eq!(rows, ROWS);
+    rows
+}
+
+#[divan::bench(sample_count = 10)]
+fn csv_of_one_column(bencher: Bencher) {
+    let list = list("phone", |row| number(row).to_string());
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| canonicalise(&list, false));
+}
+
+#[divan::bench(sample_count = 10)]
+fn csv_of_four_columns(bencher: Bencher) {
+    let list = four_columns();
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| canonicalise(&list, false));
+}
+
+#[divan::bench(sample_count = 10)]
+fn csv_of_four_columns_with_sealed_copy(bencher: Bencher) {
+    let list = four_columns();
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| canonicalise(&list, true));
+}
+
+#[divan::bench(sample_count = 5)]
+fn load_whole_list(bencher: Bencher) {
+    let list = four_columns();
+    let profile = Profile::parse("cn.mobile/1").expect("a known profile");
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
+        let source = input::open(&list.spec, None).expect("the list opens");
+        input::load(source, &list.spec, profile, &Limits::default()).expect("the list is well formed")
+    });
+}
+
+#[divan::bench(sample_count = 5)]
+fn build_set(bencher: Bencher) {
+    let numbers: Vec<String> = (0..ROWS).map(|row| number(row).to_string()).collect();
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
+        let mut builder = SetBuilder::new();
+        for number in &numbers {
+            builder.push(number.as_bytes()).expect("a million rows fit");
+        }
+        builder.finish()
+    });
+}
+
+#[divan::bench(sample_count = 5)]
+fn join_keys(bencher: Bencher) {
+    let key = |row: u64| -> JoinKey {
+        (u128::from(row) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes()
+    };
+    let own: Vec<_> = (0..ROWS).map(key).collect();
+    let theirs: Vec<_> = (ROWS / 2..ROWS * 3 / 2).map(key).collect();
+    let bencher = bencher.counter(ItemsCount::new(ROWS)).with_inputs(|| theirs.clone());
+    bencher.bench_local_values(|mut theirs| join(&own, &mut theirs).count());
+}

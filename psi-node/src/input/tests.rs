@@ -1,0 +1,206 @@
+use super::*;
+use crate::seal::{Label, SealKey};
+use proptest::prelude::*;
+use std::io::Cursor;
+
+const LABEL: Label<'static> = Label { kind: "snapshot", owner: b"run 7" };
+
+fn mobile() -> Profile {
+    Profile::parse("cn.mobile/1").unwrap()
+}
+
+fn spec() -> Spec {
+    Spec::csv("list.csv", "phone")
+}
+
+fn source(text: &str) -> Result<Box<dyn Source>, InputError> {
+    let inner = Box::new(Cursor::new(text.as_bytes().to_vec()));
+    over(&spec(), Feed { inner, watched: None, copy: None, path: "list.csv".into() })
+}
+
+fn loaded(text: &str, limits: &Limits) -> Result<Loaded, InputError> {
+    load(source(text)?, &spec(), mobile(), limits)
+}
+
+fn lenient() -> Limits {
+    Limits { max_rejects: 0.9, ..Limits::default() }
+}
+
+#[test]
+fn every_row_has_a_fate() {
+    let text = "name,phone\na,13900000002\nb,12\n\nc,+86 139-0000-0001\nd\ne,１３９００００００02\nf,\n";
+    let list = loaded(text, &lenient()).unwrap();
+    assert_eq!(list.set.iter().collect::<Vec<_>>(), [b"13900000001", b"13900000002"]);
+    assert_eq!(
+        (0..7).map(|row| list.rows.item(row)).collect::<Vec<_>>(),
+        [Some(1), None, Some(0), None, Some(1), None, None]
+    );
+    assert_eq!((list.rows_read, list.rows.len(), list.duplicates, list.rejects.total), (6, 6, 1, 3));
+    let reasons: Vec<_> = list.rejects.by_reason.iter().map(|(reason, count)| (*reason, *count)).collect();
+    assert_eq!(reasons, [("bad-length", 1), ("empty", 1), ("ragged", 1)]);
+    let lines: Vec<_> = list.rejects.first.iter().map(|(line, fault)| format!("{line}: {fault}")).collect();
+    let expected = [
+        "3: wrong length: expected 11 digits, got 2",
+        "6: ragged row: expected 2 columns, got 1",
+        "8: empty",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn too_many_rejects_stop_the_run() {
+    let rows = |bad: usize| format!("phone\n{}{}", "x\n".repeat(bad), "13900000001\n".repeat(200 - bad));
+    assert_eq!(loaded(&rows(2), &Limits::default()).unwrap().rejects.total, 2);
+    let error = loaded(&rows(3), &Limits::default()).unwrap_err();
+    let expected = "list.csv: 3 of 200 rows rejected, at most 1 % allowed; the first in line 2: character 1 is not allowed";
+    assert_eq!(error.to_string(), expected);
+    let all = Limits { max_rejects: 1.0, ..Limits::default() };
+    assert!(matches!(
+        loaded("phone\nx\n", &all),
+        Err(InputError::TooManyRejects { rejected: 1, rows: 1, .. })
+    ));
+}
+
+#[test]
+fn a_list_without_rows_is_named() {
+    assert!(matches!(loaded("name,phone\r\n\r\n", &lenient()), Err(InputError::NoRows { .. })));
+}
+
+#[test]
+fn only_some_rejects_are_kept() {
+    let limits = Limits { shown_rejects: 2, ..lenient() };
+    let list = loaded("phone\nx\nx\nx\n13900000001\n", &limits).unwrap();
+    assert_eq!((list.rejects.total, list.rejects.first.len()), (3, 2));
+}
+
+#[test]
+fn warnings_are_counted_or_reject() {
+    let text = "phone\n4111111111111111\n4111111111111112\n";
+    let cards = |limits: &Limits| {
+        load(source(text).unwrap(), &spec(), "bankcard/1".parse().unwrap(), limits).unwrap()
+    };
+    let list = cards(&lenient());
+    assert_eq!((list.set.len(), list.warnings["check-digit"], list.rejects.total), (2, 1, 0));
+    let list = cards(&Limits { strict: true, ..lenient() });
+    assert_eq!((list.set.len(), list.rejects.by_reason["check-digit"]), (1, 1));
+}
+
+#[test]
+fn nothing_shows_an_identifier() {
+    let list = loaded("phone\n13900000001\n1390000000\n", &lenient()).unwrap();
+    assert!(!format!("{list:?}").contains("1390000000"));
+}
+
+#[test]
+fn the_copy_gives_the_same_rows_although_the_file_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("list.csv"), folder.path().join("copy"));
+    let text: String = (0..40_000).map(|i| format!("13{i:09},name {i},\"a, \"\"b\"\"\"\n")).collect();
+    std::fs::write(&path, format!("phone,name,note\n{text}")).unwrap();
+    let (spec, key) = (Spec::csv(&path, "phone"), SealKey::generate().unwrap());
+    let writer = SealedWriter::new(crate::durable::create_private(&copy).unwrap(), &key, LABEL).unwrap();
+    let first = load(open(&spec, Some(writer)).unwrap(), &spec, mobile(), &lenient()).unwrap();
+    std::fs::write(&path, "phone\n").unwrap();
+    let reader = SealedReader::new(File::open(&copy).unwrap(), &key, LABEL).unwrap();
+    let second = load(reopen(&spec, reader).unwrap(), &spec, mobile(), &lenient()).unwrap();
+    assert!(first.set == second.set && first.rows == second.rows && first.set.len() == 40_000);
+    assert!(!std::fs::read(&copy).unwrap().windows(11).any(|bytes| bytes == b"13000000001"));
+}
+
+#[test]
+fn a_damaged_copy_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("list.csv"), folder.path().join("copy"));
+    std::fs::write(&path, "phone\n13900000001\n").unwrap();
+    let (spec, key) = (Spec::csv(&path, "phone"), SealKey::generate().unwrap());
+    let writer = SealedWriter::new(crate::durable::create_private(&copy).unwrap(), &key, LABEL).unwrap();
+    load(open(&spec, Some(writer)).unwrap(), &spec, mobile(), &lenient()).unwrap();
+    let mut bytes = std::fs::read(&copy).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&copy, bytes).unwrap();
+    let reader = SealedReader::new(File::open(&copy).unwrap(), &key, LABEL).unwrap();
+    let error = reopen(&spec, reader).map(drop).unwrap_err();
+    assert!(error.to_string().contains("corrupted in segment 0"), "{error}");
+}
+
+#[test]
+fn a_list_that_changes_while_it_is_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = Spec::csv(folder.path().join("list.csv"), "phone");
+    std::fs::write(&spec.path, "phone\n13900000001\n").unwrap();
+    let source = open(&spec, None).unwrap();
+    std::fs::write(&spec.path, "phone\n13900000001\n13900000002\n").unwrap();
+    assert!(matches!(load(source, &spec, mobile(), &lenient()), Err(InputError::Changed { .. })));
+}
+
+#[test]
+fn what_is_no_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let kind = |path: &Path| match open(&Spec::csv(path, "phone"), None).map(drop) {
+        Err(InputError::NotAFile { kind, .. }) => kind,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        [kind(folder.path()), kind(&fifo), kind(Path::new("/dev/zero"))],
+        ["folder", "pipe", "device"]
+    );
+    let missing = open(&Spec::csv(folder.path().join("none.csv"), "phone"), None).map(drop);
+    assert!(matches!(missing, Err(InputError::Open { .. })));
+}
+
+#[test]
+fn row_maps_are_stored_and_read_strictly() {
+    let map = RowMap::new(vec![5, 6, 7], vec![0, 3]);
+    assert_eq!(
+        (0..6).map(|row| map.item(row)).collect::<Vec<_>>(),
+        [None, Some(5), Some(6), None, Some(7), None]
+    );
+    let mut bytes = Vec::new();
+    map.write_to(&mut bytes).unwrap();
+    assert!(RowMap::read_from(&mut bytes.as_slice()).unwrap() == map);
+    assert!((0..bytes.len()).all(|cut| RowMap::read_from(&mut &bytes[..cut]).is_err()));
+    assert!(RowMap::read_from(&mut [bytes.as_slice(), b"x"].concat().as_slice()).is_err());
+}
+
+proptest! {
+    #[test]
+    fn row_maps_put_rejects_back(fates in prop::collection::vec(any::<bool>(), 0..60)) {
+        let rejected = (0..fates.len() as u32).filter(|row| !fates[*row as usize]).collect();
+        let items: Vec<u32> = (0..fates.iter().filter(|kept| **kept).count() as u32).collect();
+        let map = RowMap::new(items.clone(), rejected);
+        prop_assert!((0..fates.len() as u32).filter_map(|row| map.item(row)).eq(items));
+        prop_assert!((0..fates.len() as u32).all(|row| map.item(row).is_some() == fates[row as usize]));
+    }
+}
+
+/// The README of the samples lists number, lines in A, lines in B.
+#[test]
+fn the_samples_match_as_their_readme_says() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/samples");
+    let list = |name: &str| {
+        let spec = Spec::csv(samples.join(name), "phone");
+        load(open(&spec, None).unwrap(), &spec, mobile(), &Limits::default()).unwrap()
+    };
+    let (a, b) = (list("bank-a.csv"), list("bank-b.csv"));
+    assert_eq!((a.rows_read, a.set.len(), a.duplicates, a.rejects.first[0].0), (140, 138, 1, 59));
+    assert_eq!((b.rows_read, b.set.len(), b.duplicates, b.rejects.first[0].0), (151, 150, 0, 90));
+    let index = |list: &Loaded, number: &str| list.set.iter().position(|item| item == number.as_bytes());
+    let lines = |list: &Loaded, number: &str| -> String {
+        let item = index(list, number).unwrap() as u32;
+        let rows = (0..list.rows.len() as u32).filter(|row| list.rows.item(*row) == Some(item));
+        rows.map(|row| (row + 2).to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let readme = std::fs::read_to_string(samples.join("README.md")).unwrap();
+    let listed: Vec<Vec<&str>> = readme
+        .lines()
+        .filter(|line| line.starts_with("| 1"))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    let shared = a.set.iter().filter(|item| index(&b, std::str::from_utf8(item).unwrap()).is_some()).count();
+    assert_eq!((shared, listed.len()), (24, 24));
+    for row in listed {
+        assert_eq!((lines(&a, row[1]), lines(&b, row[1])), (row[2].to_owned(), row[3].to_owned()));
+    }
+}

@@ -1,0 +1,558 @@
+//! Sealing: what is kept on disk between the steps of a run can be read and changed only with the node's key.
+//!
+//! Files are sealed in segments with XChaCha20-Poly1305 (RFC 8439, draft-irtf-cfrg-xchacha), after the STREAM
+//! construction (Hoang, Reyhanitabar, Rogaway, Vizár 2015):
+//!
+//! ```text
+//! header    "PSI-SEAL" | version 1 | kind, 16 bytes, padded with zeros | nonce prefix, 19 random bytes
+//! segments  65,536 bytes of content + 16 of tag each; the last one holds 0 to 65,536 bytes
+//! nonce     prefix | segment number, u32 | 1 if last, else 0
+//! bound     header | what the file belongs to (for example the run's id), as associated data
+//! ```
+//!
+//! A flipped bit, a cut, a swap, an added byte, another kind, another owner or another key: each is refused.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use chacha20poly1305::aead::inout::InOutBuf;
+use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
+use rand::TryRng;
+use rand::rngs::SysRng;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::durable;
+
+/// Content bytes in a segment.
+pub const SEGMENT: usize = 64 * 1024;
+
+const MAGIC: &[u8; 9] = b"PSI-SEAL\x01";
+const KIND: usize = 16;
+const PREFIX: usize = 19;
+const HEADER: usize = MAGIC.len() + KIND + PREFIX;
+const TAG: usize = 16;
+
+/// What a sealed file is, and what it belongs to. Neither can be swapped for another.
+#[derive(Debug, Clone, Copy)]
+pub struct Label<'a> {
+    /// At most 16 bytes of ASCII, for example `snapshot`. Stands in the header in clear.
+    pub kind: &'static str,
+    /// For example the run's id. Not stored: the reader has to know it.
+    pub owner: &'a [u8],
+}
+
+/// Why a sealed file can't be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealError {
+    /// Doesn't start like a sealed file of this version.
+    #[error("not a sealed file of version 1")]
+    NotSealed,
+    /// A sealed file, but of another kind.
+    #[error("sealed file of another kind: expected {expected:?}, got {got:?}")]
+    WrongKind {
+        /// The kind that was asked for.
+        expected: &'static str,
+        /// The kind in the header, escaped.
+        got: String,
+    },
+    /// The file ends too early.
+    #[error("sealed file is truncated: it ends in segment {segment}, which is not the last")]
+    Truncated {
+        /// Counted from 0.
+        segment: u32,
+    },
+    /// There is more behind the last segment.
+    #[error("sealed file has bytes after its end in segment {segment}")]
+    Trailing {
+        /// Counted from 0.
+        segment: u32,
+    },
+    /// Changed, or sealed with another key or for another owner.
+    #[error("sealed file is corrupted in segment {segment}, or sealed with another key or for another owner")]
+    Corrupted {
+        /// Counted from 0.
+        segment: u32,
+    },
+    /// More than 2^32 segments.
+    #[error("sealed file is too large")]
+    TooLarge,
+}
+
+impl SealError {
+    /// The seal's own complaint inside an error of [`SealedReader`], if it is one.
+    pub fn of(error: &io::Error) -> Option<&SealError> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+impl From<SealError> for io::Error {
+    fn from(error: SealError) -> Self {
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
+/// The key that seals: 32 bytes, zeroized on drop.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct SealKey([u8; 32]);
+
+/// Why the sealing key can't be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealKeyError {
+    /// Can't be read, written or drawn.
+    #[error("sealing key {path}: {source}")]
+    Io {
+        /// The key file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Group or others have access.
+    #[error("sealing key {path} is open to others: expected mode 0600, got {mode:04o}")]
+    Exposed {
+        /// The key file.
+        path: String,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Not 32 bytes.
+    #[error("sealing key {path} has a wrong size: expected 32 bytes, got {got}")]
+    Size {
+        /// The key file.
+        path: String,
+        /// Bytes in it, counted to 33.
+        got: usize,
+    },
+}
+
+impl SealKey {
+    /// A key given by the caller.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// A fresh key from the system's generator.
+    pub fn generate() -> io::Result<Self> {
+        let mut key = Self([0; 32]);
+        random(&mut key.0)?;
+        Ok(key)
+    }
+
+    /// Reads a key file: 32 raw bytes that nobody but the owner can read.
+    pub fn load(path: &Path) -> Result<Self, SealKeyError> {
+        let shown = || path.display().to_string();
+        let io = |source| SealKeyError::Io { path: shown(), source };
+        let mut file = std::fs::File::open(path).map_err(io)?;
+        let mode = durable::mode(&file).map_err(io)?;
+        if mode & 0o077 != 0 {
+            return Err(SealKeyError::Exposed { path: shown(), mode });
+        }
+        let mut bytes = Zeroizing::new(Vec::with_capacity(64));
+        Read::by_ref(&mut file).take(33).read_to_end(&mut bytes).map_err(io)?;
+        let key = bytes
+            .as_slice()
+            .try_into()
+            .map_err(|_| SealKeyError::Size { path: shown(), got: bytes.len() })?;
+        Ok(Self(key))
+    }
+
+    /// Reads the key file, or makes one (0600, durable) if there is none. Two programs at once end with one key.
+    pub fn load_or_generate(path: &Path) -> Result<Self, SealKeyError> {
+        let io = |source| SealKeyError::Io { path: path.display().to_string(), source };
+        if !path.try_exists().map_err(io)? {
+            match durable::write_new(path, &Self::generate().map_err(io)?.0) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io(error)),
+                _ => {}
+            }
+        }
+        Self::load(path)
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(&self.0.into())
+    }
+}
+
+impl fmt::Debug for SealKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealKey").finish_non_exhaustive()
+    }
+}
+
+/// Seals a small blob, whole.
+pub fn seal_bytes(key: &SealKey, label: Label<'_>, content: &[u8]) -> io::Result<Vec<u8>> {
+    let mut writer = SealedWriter::new(Vec::with_capacity(HEADER + content.len() + TAG), key, label)?;
+    writer.write_all(content)?;
+    writer.finish()
+}
+
+/// Opens what [`seal_bytes`] or a [`SealedWriter`] sealed, whole.
+pub fn open_bytes(key: &SealKey, label: Label<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    let mut content = Zeroizing::new(Vec::with_capacity(sealed.len()));
+    let read = SealedReader::new(sealed, key, label).and_then(|mut reader| reader.read_to_end(&mut content));
+    read.map_err(|error| SealError::of(&error).cloned().unwrap_or(SealError::NotSealed))?;
+    Ok(content)
+}
+
+/// Seals what is written to it. Without [`finish`](Self::finish) the file counts as truncated.
+pub struct SealedWriter<W: Write> {
+    inner: W,
+    segments: Segments,
+    content: Zeroizing<Vec<u8>>,
+}
+
+impl<W: Write> SealedWriter<W> {
+    /// Writes the header.
+    pub fn new(mut inner: W, key: &SealKey, label: Label<'_>) -> io::Result<Self> {
+        let mut header = [0; HEADER];
+        header[..MAGIC.len()].copy_from_slice(MAGIC);
+        header[MAGIC.len()..MAGIC.len() + KIND].copy_from_slice(&padded(label.kind));
+        random(&mut header[HEADER - PREFIX..])?;
+        inner.write_all(&header)?;
+        let content = Zeroizing::new(Vec::with_capacity(SEGMENT));
+        Ok(Self { inner, segments: Segments::new(key, &header, label.owner), content })
+    }
+
+    /// Seals the last segment and hands back what was written to; making it durable is the caller's.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.seal(true)?;
+        self.inner.flush()?;
+        Ok(self.inner)
+    }
+
+    fn seal(&mut self, last: bool) -> io::Result<()> {
+        let tag = self.segments.seal(&mut self.content, last)?;
+        self.inner.write_all(&self.content)?;
+        self.inner.write_all(&tag)?;
+        self.content.clear();
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for SealedWriter<W> {
+    /// A full segment is sealed only when more follows, since it may be the last.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.content.len() == SEGMENT && !bytes.is_empty() {
+            self.seal(false)?;
+        }
+        let taken = bytes.len().min(SEGMENT - self.content.len());
+        self.content.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    /// Whole segments are written as they fill; a part of one can't be.
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<W: Write> fmt::Debug for SealedWriter<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedWriter").field("segment", &self.segments.next).finish_non_exhaustive()
+    }
+}
+
+/// Opens a sealed file as it is read; no byte is handed out before its segment was verified.
+///
+/// That the file is whole is known only once the end was reached: `Ok(0)`, or [`SealError::Truncated`].
+pub struct SealedReader<R: Read> {
+    inner: R,
+    segments: Segments,
+    /// One opened segment with room for its tag and for the byte that shows whether another follows.
+    buffer: Zeroizing<Vec<u8>>,
+    /// What is left of it to hand out.
+    ready: std::ops::Range<usize>,
+    /// The first byte of the next segment.
+    ahead: Option<u8>,
+    finished: bool,
+}
+
+impl<R: Read> SealedReader<R> {
+    /// Reads and checks the header.
+    pub fn new(mut inner: R, key: &SealKey, label: Label<'_>) -> io::Result<Self> {
+        let mut header = [0; HEADER];
+        if fill(&mut inner, &mut header)? < HEADER || header[..MAGIC.len()] != *MAGIC {
+            return Err(SealError::NotSealed.into());
+        }
+        let kind = &header[MAGIC.len()..MAGIC.len() + KIND];
+        if *kind != padded(label.kind) {
+            let got = kind.trim_ascii_end().escape_ascii().to_string().replace("\\x00", "");
+            return Err(SealError::WrongKind { expected: label.kind, got }.into());
+        }
+        let segments = Segments::new(key, &header, label.owner);
+        let buffer = Zeroizing::new(vec![0; SEGMENT + TAG + 1]);
+        Ok(Self { inner, segments, buffer, ready: 0..0, ahead: None, finished: false })
+    }
+
+    fn open_next(&mut self) -> io::Result<()> {
+        let start = self.ahead.take().map_or(0, |byte| {
+            self.buffer[0] = byte;
+            1
+        });
+        let filled = start + fill(&mut self.inner, &mut self.buffer[start..])?;
+        let last = filled <= SEGMENT + TAG;
+        let sealed = filled.min(SEGMENT + TAG);
+        self.ahead = (!last).then(|| self.buffer[SEGMENT + TAG]);
+        self.ready = 0..self.segments.open(&mut self.buffer[..sealed], last)?;
+        self.finished = last;
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for SealedReader<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        while self.ready.is_empty() && !self.finished {
+            self.open_next()?;
+        }
+        let taken = self.ready.len().min(out.len());
+        out[..taken].copy_from_slice(&self.buffer[self.ready.start..self.ready.start + taken]);
+        self.ready.start += taken;
+        Ok(taken)
+    }
+}
+
+impl<R: Read> fmt::Debug for SealedReader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedReader").field("segment", &self.segments.next).finish_non_exhaustive()
+    }
+}
+
+/// The cipher with its place in the file.
+struct Segments {
+    cipher: XChaCha20Poly1305,
+    prefix: [u8; PREFIX],
+    bound: Vec<u8>,
+    next: u64,
+}
+
+impl Segments {
+    fn new(key: &SealKey, header: &[u8; HEADER], owner: &[u8]) -> Self {
+        let mut prefix = [0; PREFIX];
+        prefix.copy_from_slice(&header[HEADER - PREFIX..]);
+        Self { cipher: key.cipher(), prefix, bound: [header, owner].concat(), next: 0 }
+    }
+
+    fn number(&self) -> Result<u32, SealError> {
+        u32::try_from(self.next).map_err(|_| SealError::TooLarge)
+    }
+
+    fn nonce(&self, number: u32, last: bool) -> XNonce {
+        let mut nonce = [0; 24];
+        nonce[..PREFIX].copy_from_slice(&self.prefix);
+        nonce[PREFIX..23].copy_from_slice(&number.to_be_bytes());
+        nonce[23] = last.into();
+        nonce.into()
+    }
+
+    fn seal(&mut self, content: &mut [u8], last: bool) -> io::Result<Tag> {
+        let nonce = self.nonce(self.number()?, last);
+        let tag = self.cipher.encrypt_inout_detached(&nonce, &self.bound, InOutBuf::from(content));
+        self.next += 1;
+        tag.map_err(|_| SealError::TooLarge.into())
+    }
+
+    /// Opens in place; returns how many bytes of content.
+    fn open(&mut self, sealed: &mut [u8], last: bool) -> Result<usize, SealError> {
+        let segment = self.number()?;
+        let Some(length) = sealed.len().checked_sub(TAG) else {
+            return Err(SealError::Truncated { segment });
+        };
+        if !self.opens(sealed, segment, last) {
+            return Err(match (last, self.opens(sealed, segment, !last)) {
+                (true, true) => SealError::Truncated { segment },
+                (false, true) => SealError::Trailing { segment },
+                (_, false) => SealError::Corrupted { segment },
+            });
+        }
+        self.next += 1;
+        Ok(length)
+    }
+
+    /// Leaves the bytes as they are if they don't.
+    fn opens(&self, sealed: &mut [u8], segment: u32, last: bool) -> bool {
+        let (content, tag) = sealed.split_at_mut(sealed.len() - TAG);
+        let mut expected = Tag::default();
+        expected.copy_from_slice(tag);
+        let nonce = self.nonce(segment, last);
+        self.cipher.decrypt_inout_detached(&nonce, &self.bound, InOutBuf::from(content), &expected).is_ok()
+    }
+}
+
+fn padded(kind: &'static str) -> [u8; KIND] {
+    let mut padded = [0; KIND];
+    let length = kind.len().min(KIND);
+    debug_assert_eq!(length, kind.len(), "kinds have at most 16 bytes");
+    padded[..length].copy_from_slice(&kind.as_bytes()[..length]);
+    padded
+}
+
+fn random(bytes: &mut [u8]) -> io::Result<()> {
+    SysRng.try_fill_bytes(bytes).map_err(io::Error::other)
+}
+
+/// Reads until the buffer is full or the input ends.
+fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match input.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    const LABEL: Label<'static> = Label { kind: "snapshot", owner: b"run 7" };
+
+    fn key() -> SealKey {
+        SealKey::from_bytes([7; 32])
+    }
+
+    fn content(length: usize) -> Vec<u8> {
+        (0..length).map(|i| (i * 31 % 251) as u8).collect()
+    }
+
+    fn sealed(length: usize) -> Vec<u8> {
+        seal_bytes(&key(), LABEL, &content(length)).unwrap()
+    }
+
+    fn open(bytes: &[u8]) -> Result<Vec<u8>, SealError> {
+        open_bytes(&key(), LABEL, bytes).map(|content| content.to_vec())
+    }
+
+    #[test]
+    fn what_is_sealed_opens_at_every_size() {
+        for length in [0, 1, 15, SEGMENT - 1, SEGMENT, SEGMENT + 1, 2 * SEGMENT, 3 * SEGMENT + 17] {
+            let bytes = sealed(length);
+            assert_eq!(open(&bytes).unwrap(), content(length));
+            assert_eq!(bytes.len(), HEADER + length + TAG * length.div_ceil(SEGMENT).max(1));
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_refused() {
+        let bytes = sealed(40);
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(open(&flipped).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn every_cut_is_refused() {
+        let bytes = sealed(40);
+        assert!((0..bytes.len()).all(|length| open(&bytes[..length]).is_err()));
+        let bytes = sealed(2 * SEGMENT);
+        let cut = HEADER + SEGMENT + TAG;
+        assert_eq!(open(&bytes[..cut]), Err(SealError::Truncated { segment: 0 }));
+        assert_eq!(open(&bytes[..cut + 3]), Err(SealError::Truncated { segment: 1 }));
+        assert_eq!(open(&bytes[..HEADER]), Err(SealError::Truncated { segment: 0 }));
+        assert_eq!(open(&bytes[..HEADER - 1]), Err(SealError::NotSealed));
+    }
+
+    #[test]
+    fn added_bytes_are_refused() {
+        assert_eq!(open(&[sealed(40), vec![0]].concat()), Err(SealError::Corrupted { segment: 0 }));
+        let full = [sealed(SEGMENT), vec![0]].concat();
+        assert_eq!(open(&full), Err(SealError::Trailing { segment: 0 }));
+        assert!(open(&[sealed(SEGMENT), sealed(SEGMENT)].concat()).is_err());
+    }
+
+    #[test]
+    fn segments_stay_in_order_and_in_their_file() {
+        let bytes = sealed(3 * SEGMENT);
+        let (first, second) =
+            (HEADER..HEADER + SEGMENT + TAG, HEADER + SEGMENT + TAG..HEADER + 2 * (SEGMENT + TAG));
+        let mut swapped = bytes.clone();
+        swapped[first.clone()].copy_from_slice(&bytes[second.clone()]);
+        swapped[second.clone()].copy_from_slice(&bytes[first.clone()]);
+        assert_eq!(open(&swapped), Err(SealError::Corrupted { segment: 0 }));
+        let mut spliced = bytes.clone();
+        spliced[second.clone()].copy_from_slice(&sealed(3 * SEGMENT)[second]);
+        assert_eq!(open(&spliced), Err(SealError::Corrupted { segment: 1 }));
+    }
+
+    #[test]
+    fn other_kinds_owners_and_keys_are_refused() {
+        let bytes = sealed(40);
+        let other = Label { kind: "checkpoint", ..LABEL };
+        let error = open_bytes(&key(), other, &bytes).unwrap_err();
+        assert_eq!(error, SealError::WrongKind { expected: "checkpoint", got: "snapshot".into() });
+        let error = open_bytes(&key(), Label { owner: b"run 8", ..LABEL }, &bytes).unwrap_err();
+        assert_eq!(error, SealError::Corrupted { segment: 0 });
+        let error = open_bytes(&SealKey::from_bytes([8; 32]), LABEL, &bytes).unwrap_err();
+        assert_eq!(error, SealError::Corrupted { segment: 0 });
+    }
+
+    #[test]
+    fn the_same_content_never_looks_the_same() {
+        assert_ne!(sealed(40), sealed(40));
+    }
+
+    #[test]
+    fn an_unfinished_file_counts_as_truncated() {
+        let mut bytes = Vec::new();
+        let mut writer = SealedWriter::new(&mut bytes, &key(), LABEL).unwrap();
+        writer.write_all(&content(SEGMENT + 1)).unwrap();
+        drop(writer);
+        assert_eq!(open(&bytes), Err(SealError::Truncated { segment: 0 }));
+    }
+
+    #[test]
+    fn keys_are_made_once_and_read_only_if_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("seal.key");
+        let first = SealKey::load_or_generate(&path).unwrap();
+        assert_eq!(first.0, SealKey::load_or_generate(&path).unwrap().0);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(SealKey::load(&path), Err(SealKeyError::Exposed { mode: 0o640, .. })));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::write(&path, [0; 31]).unwrap();
+        assert!(matches!(SealKey::load(&path), Err(SealKeyError::Size { got: 31, .. })));
+        assert_eq!(format!("{first:?}"), "SealKey { .. }");
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_don_t_matter(
+            pieces in prop::collection::vec(0usize..40_000, 0..8), asked in 1usize..50_000,
+        ) {
+            let whole = content(pieces.iter().sum());
+            let (mut writer, mut rest) = (SealedWriter::new(Vec::new(), &key(), LABEL).unwrap(), whole.as_slice());
+            for piece in pieces {
+                let (now, later) = rest.split_at(piece);
+                writer.write_all(now).unwrap();
+                rest = later;
+            }
+            let bytes = writer.finish().unwrap();
+            let mut reader = SealedReader::new(bytes.as_slice(), &key(), LABEL).unwrap();
+            let (mut read, mut buffer) = (Vec::new(), vec![0; asked]);
+            loop {
+                let got = reader.read(&mut buffer).unwrap();
+                read.extend_from_slice(&buffer[..got]);
+                if got == 0 { break; }
+            }
+            prop_assert!(read == whole);
+        }
+
+        #[test]
+        fn any_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(open(&[MAGIC.as_slice(), &bytes].concat()).is_err());
+        }
+    }
+}
