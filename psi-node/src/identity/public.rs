@@ -78,7 +78,9 @@ impl FromStr for PublicKey {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let encoded = text.trim().strip_prefix(PREFIX).ok_or(PublicKeyError::Prefix)?;
         let bytes = BASE64.decode(encoded.as_bytes()).map_err(|_| PublicKeyError::Base64)?;
-        Self::from_bytes(bytes.as_slice().try_into().map_err(|_| PublicKeyError::Length { got: bytes.len() })?)
+        Self::from_bytes(
+            bytes.as_slice().try_into().map_err(|_| PublicKeyError::Length { got: bytes.len() })?,
+        )
     }
 }
 
@@ -220,9 +222,9 @@ mod tests {
     fn typed_digits_are_tolerated() {
         let fingerprint = key(1).fingerprint();
         let text = fingerprint.to_string();
-        let wide: String =
-            text.chars().map(|c| if c == ' ' { '\u{3000}' } else { wide_digit(c) }).collect();
-        for typed in [text.clone(), text.replace(' ', "-"), text.replace(' ', ""), format!(" {text}\n"), wide] {
+        let wide: String = text.chars().map(|c| if c == ' ' { '\u{3000}' } else { wide_digit(c) }).collect();
+        for typed in [text.clone(), text.replace(' ', "-"), text.replace(' ', ""), format!(" {text}\n"), wide]
+        {
             assert_eq!(typed.parse(), Ok(fingerprint), "{typed}");
         }
     }
