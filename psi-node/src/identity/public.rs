@@ -195,6 +195,20 @@ mod tests {
         assert_eq!(PublicKey::from_spki(&key(1).to_spki()), Ok(key(1)));
     }
 
+    /// RFC 8032, section 7.1, test 1; the digits were computed apart from this code.
+    #[test]
+    fn fingerprint_known_answer() {
+        let key: PublicKey = "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=".parse().unwrap();
+        let digits = "91157 94289 39917 66915 14443 81609";
+        assert_eq!(key.fingerprint().to_string(), digits);
+        assert_eq!(digits.parse(), Ok(key.fingerprint()));
+    }
+
+    #[test]
+    fn leading_zeros_are_shown() {
+        assert_eq!(Fingerprint(12_345).to_string(), "00000 00000 00000 00000 00000 12345");
+    }
+
     #[test]
     fn bad_texts_are_named() {
         let parse = |text: &str| text.parse::<PublicKey>().unwrap_err();
