@@ -107,26 +107,35 @@ impl LinkSender {
     }
 
     /// Queues a frame; waits while the queue is full. Frames that are queued when the sender is dropped still go out.
+    /// Dropping the future before it is ready queues nothing.
     ///
     /// [`LinkError::Closed`] says only that nobody takes frames any more: why is what the receiver returns.
     pub async fn send(&mut self, frame: Frame) -> Result<(), LinkError> {
         if frame.max_encoded_len() > MAX_FRAME_BYTES {
             return Err(LinkError::TooLarge);
         }
+        let place = place(&self.queue, self.idle_timeout).await?;
         self.tally.add(&frame);
-        self.queue(Item::Frame(frame)).await
+        place.send(Item::Frame(frame));
+        Ok(())
     }
 
     /// Ends this direction properly; the peer's [`LinkReceiver::end`] then succeeds.
     pub async fn end(self) -> Result<(), LinkError> {
-        self.queue(Item::End(self.tally.end())).await
+        place(&self.queue, self.idle_timeout).await?.send(Item::End(self.tally.end()));
+        Ok(())
     }
+}
 
-    async fn queue(&self, item: Item) -> Result<(), LinkError> {
-        let sent = timeout(self.idle_timeout, self.queue.send(item)).await;
-        sent.map_err(|elapsed| LinkError::timed_out(Direction::Sending, elapsed))?
-            .map_err(|_| LinkError::Closed)
-    }
+/// A place in the queue, as soon as there is one.
+async fn place(
+    queue: &mpsc::Sender<Item>,
+    idle_timeout: Duration,
+) -> Result<mpsc::Permit<'_, Item>, LinkError> {
+    let reserved = timeout(idle_timeout, queue.reserve()).await;
+    reserved
+        .map_err(|elapsed| LinkError::timed_out(Direction::Sending, elapsed))?
+        .map_err(|_| LinkError::Closed)
 }
 
 type Source = Pin<Box<dyn Stream<Item = Result<Item, LinkError>> + Send>>;
@@ -147,7 +156,8 @@ impl LinkReceiver {
         Self { source: Box::pin(source), tally: Tally::default(), idle_timeout, finished: false }
     }
 
-    /// The next frame. A proper end where a frame is expected is [`LinkError::Finished`].
+    /// The next frame. A proper end where a frame is expected is [`LinkError::Finished`]. Dropping the future before it
+    /// is ready loses nothing.
     pub async fn receive(&mut self) -> Result<Frame, LinkError> {
         match self.next().await? {
             Some(frame) => Ok(frame),
@@ -155,9 +165,8 @@ impl LinkReceiver {
         }
     }
 
-    /// Waits for the peer's proper end and for the transport's close after it; to be called when the own direction
-    /// has ended. Returns early with nothing lost: when it succeeds, every frame of the peer's has been received. A
-    /// further frame is [`LinkError::Surplus`].
+    /// Waits for the peer's proper end, then for the transport's close or the status that the peer's handler ends
+    /// with. End the own direction first: the peer waits for it in turn. A further frame is [`LinkError::Surplus`].
     pub async fn end(mut self) -> Result<(), LinkError> {
         match self.next().await? {
             Some(_) => Err(LinkError::Surplus),

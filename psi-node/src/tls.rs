@@ -34,12 +34,12 @@ use rustls::{
     version::TLS13,
 };
 
+use self::verify::{ExpectedKey, PinnedKeys};
 pub use self::{
     certificate::{CertificateError, Credentials},
     error::TlsError,
     verify::Pins,
 };
-use self::verify::{ExpectedKey, PinnedKeys};
 use crate::identity::{Identity, PublicKey};
 
 const ALPN: &[u8] = b"h2";

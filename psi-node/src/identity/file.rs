@@ -87,7 +87,8 @@ fn check_mode(path: &Path, mode: u32) -> Result<(), IdentityError> {
 fn write_new(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let owner_only = Permissions::from_mode(0o600);
-    let mut file = tempfile::Builder::new().prefix(".identity-").permissions(owner_only).tempfile_in(folder)?;
+    let mut file =
+        tempfile::Builder::new().prefix(".identity-").permissions(owner_only).tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist_noclobber(path)?;

@@ -78,7 +78,9 @@ impl FromStr for PublicKey {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let encoded = text.trim().strip_prefix(PREFIX).ok_or(PublicKeyError::Prefix)?;
         let bytes = BASE64.decode(encoded.as_bytes()).map_err(|_| PublicKeyError::Base64)?;
-        Self::from_bytes(bytes.as_slice().try_into().map_err(|_| PublicKeyError::Length { got: bytes.len() })?)
+        Self::from_bytes(
+            bytes.as_slice().try_into().map_err(|_| PublicKeyError::Length { got: bytes.len() })?,
+        )
     }
 }
 
@@ -193,6 +195,20 @@ mod tests {
         assert_eq!(PublicKey::from_spki(&key(1).to_spki()), Ok(key(1)));
     }
 
+    /// RFC 8032, section 7.1, test 1; the digits were computed apart from this code.
+    #[test]
+    fn fingerprint_known_answer() {
+        let key: PublicKey = "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=".parse().unwrap();
+        let digits = "91157 94289 39917 66915 14443 81609";
+        assert_eq!(key.fingerprint().to_string(), digits);
+        assert_eq!(digits.parse(), Ok(key.fingerprint()));
+    }
+
+    #[test]
+    fn leading_zeros_are_shown() {
+        assert_eq!(Fingerprint(12_345).to_string(), "00000 00000 00000 00000 00000 12345");
+    }
+
     #[test]
     fn bad_texts_are_named() {
         let parse = |text: &str| text.parse::<PublicKey>().unwrap_err();
@@ -220,9 +236,9 @@ mod tests {
     fn typed_digits_are_tolerated() {
         let fingerprint = key(1).fingerprint();
         let text = fingerprint.to_string();
-        let wide: String =
-            text.chars().map(|c| if c == ' ' { '\u{3000}' } else { wide_digit(c) }).collect();
-        for typed in [text.clone(), text.replace(' ', "-"), text.replace(' ', ""), format!(" {text}\n"), wide] {
+        let wide: String = text.chars().map(|c| if c == ' ' { '\u{3000}' } else { wide_digit(c) }).collect();
+        for typed in [text.clone(), text.replace(' ', "-"), text.replace(' ', ""), format!(" {text}\n"), wide]
+        {
             assert_eq!(typed.parse(), Ok(fingerprint), "{typed}");
         }
     }

@@ -73,7 +73,8 @@ impl Frame {
     }
 
     fn parts(&self) -> Parts<'_> {
-        let control = |number, name, bytes| Parts { number, name, numbers: [None; 2], bytes: [Some(bytes), None] };
+        let control =
+            |number, name, bytes| Parts { number, name, numbers: [None; 2], bytes: [Some(bytes), None] };
         match self {
             Self::Hello(bytes) => control(1, "Hello", bytes),
             Self::Commit(bytes) => control(2, "Commit", bytes),

@@ -88,7 +88,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_peer_times_out_in_both_directions() {
-        let (mut a, _b) = pair(&Settings { queue: 1, idle_timeout: Duration::from_millis(1), ..Settings::default() });
+        let (mut a, _b) =
+            pair(&Settings { queue: 1, idle_timeout: Duration::from_millis(1), ..Settings::default() });
         let received = a.receiver.receive().await;
         assert!(matches!(received, Err(LinkError::TimedOut(Direction::Receiving))));
         a.sender.send(hello("fills the queue")).await.unwrap();

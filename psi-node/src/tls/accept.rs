@@ -24,7 +24,7 @@ use tonic::transport::server::Connected;
 
 use super::{
     ALPN, NodeTls, TlsError,
-    stream::{ByteCounts, Counted},
+    stream::{Counted, Traffic},
     verify,
 };
 use crate::identity::PublicKey;
@@ -51,7 +51,7 @@ pub struct Peer {
     /// Where it called from.
     pub address: SocketAddr,
     /// The bytes of its connection.
-    pub bytes: Arc<ByteCounts>,
+    pub traffic: Arc<Traffic>,
 }
 
 /// Is told of every caller that was turned away, and why.
@@ -153,7 +153,12 @@ impl Door {
         }
     }
 
-    async fn welcome(self: Arc<Self>, socket: TcpStream, address: SocketAddr, _handshake: OwnedSemaphorePermit) {
+    async fn welcome(
+        self: Arc<Self>,
+        socket: TcpStream,
+        address: SocketAddr,
+        _handshake: OwnedSemaphorePermit,
+    ) {
         match self.verified(socket, address).await {
             Ok(stream) => drop(self.out.send(Ok(stream)).await),
             Err(error) => (self.turned_away)(address, &error),
@@ -164,12 +169,12 @@ impl Door {
         // Nagle's algorithm only costs time here; without the option the connection still works.
         let _ = socket.set_nodelay(true);
         let socket = Counted::new(socket);
-        let bytes = socket.counts().clone();
+        let traffic = socket.traffic().clone();
         let tls = timeout(self.handshake_timeout, self.acceptor.accept(socket))
             .await
             .map_err(|_| TlsError::TimedOut)?
             .map_err(|error| TlsError::from_io(&error))?;
-        let peer = Peer { key: peer_key(&tls)?, address, bytes };
+        let peer = Peer { key: peer_key(&tls)?, address, traffic };
         let permit = self.connections.open.clone().try_acquire_owned().map_err(|_| TlsError::Full)?;
         Ok(AcceptedStream { tls, peer, cut: Some(self.connections.until_cut()), _permit: permit })
     }
@@ -223,7 +228,11 @@ impl Connected for AcceptedStream {
 }
 
 impl AsyncRead for AcceptedStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.check_cut(cx)?;
         Pin::new(&mut self.tls).poll_read(cx, buf)
     }

@@ -7,8 +7,8 @@ use std::{
 };
 
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, PKCS_ED25519,
-    PublicKeyData, SanType, date_time_ymd,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
+    PKCS_ED25519, PublicKeyData, SanType, date_time_ymd,
 };
 use rustls::{
     SignatureAlgorithm, SignatureScheme,
@@ -59,7 +59,8 @@ pub fn issue(identity: &Identity, now: SystemTime) -> Result<CertificateDer<'sta
     params.subject_alt_names = vec![SanType::DnsName(NAME.try_into().map_err(issue_error)?)];
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     Ok(params.self_signed(&Issuer(identity)).map_err(issue_error)?.der().clone())
 }
 
@@ -228,8 +229,14 @@ mod tests {
             .map(|certificate| credentials.replace(certificate).unwrap_err());
         assert!(matches!(refusals[0], CertificateError::Refused(TlsError::WrongKey { .. })), "{refusals:?}");
         assert_eq!(refusals[1], CertificateError::Refused(TlsError::Expired));
-        assert!(matches!(refusals[2], CertificateError::Refused(TlsError::InvalidCertificate(_))), "{refusals:?}");
-        assert!(matches!(refusals[3], CertificateError::Refused(TlsError::InvalidCertificate(_))), "{refusals:?}");
+        assert!(
+            matches!(refusals[2], CertificateError::Refused(TlsError::InvalidCertificate(_))),
+            "{refusals:?}"
+        );
+        assert!(
+            matches!(refusals[3], CertificateError::Refused(TlsError::InvalidCertificate(_))),
+            "{refusals:?}"
+        );
         assert_eq!(credentials.certificate(), old);
     }
 
@@ -249,7 +256,8 @@ mod tests {
 
     #[test]
     fn a_clock_out_of_range_is_named() {
-        for time in [Duration::ZERO, Duration::from_secs(253_402_300_800), Duration::from_secs(u64::MAX / 4)] {
+        for time in [Duration::ZERO, Duration::from_secs(253_402_300_800), Duration::from_secs(u64::MAX / 4)]
+        {
             let Some(now) = UNIX_EPOCH.checked_add(time) else { continue };
             assert_eq!(issue(&identity(1), now), Err(CertificateError::Clock));
         }

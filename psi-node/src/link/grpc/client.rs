@@ -22,12 +22,12 @@ use super::{
 };
 use crate::{
     identity::PublicKey,
-    link::{Link, LinkError, LinkReceiver, LinkSender, MAX_FRAME_BYTES, Settings},
+    link::{Link, LinkError, LinkSender, MAX_FRAME_BYTES, Settings},
     tls::{
         NodeTls,
         connect::{self, ClientStream, ConnectError, Endpoint, Stage},
         proxy::Proxy,
-        stream::ByteCounts,
+        stream::Traffic,
     },
 };
 
@@ -56,16 +56,16 @@ pub async fn connect(
     target: &Target,
     tls: &NodeTls,
     settings: &Settings,
-) -> Result<(Link, Arc<ByteCounts>), LinkError> {
+) -> Result<(Link, Arc<Traffic>), LinkError> {
     let connection = Connection::open(target, tls, settings).await?;
     let link = connection.session().await?;
-    Ok((link, connection.bytes().clone()))
+    Ok((link, connection.traffic().clone()))
 }
 
 /// One connection to the expected peer, which has taken our certificate. It closes when it and its links are dropped.
 pub struct Connection {
     pub(super) channel: Channel,
-    bytes: Arc<ByteCounts>,
+    traffic: Arc<Traffic>,
     address: String,
     settings: Settings,
 }
@@ -75,14 +75,14 @@ impl Connection {
     pub async fn open(target: &Target, tls: &NodeTls, settings: &Settings) -> Result<Self, ConnectError> {
         let (endpoint, limits) = (&target.endpoint, settings.connect_limits());
         let stream = connect::connect(endpoint, target.proxy.as_ref(), target.key, tls, limits).await?;
-        let bytes = stream.get_ref().0.counts().clone();
+        let traffic = stream.get_ref().0.traffic().clone();
         let channel = channel(stream, endpoint, settings).await?;
-        Ok(Self { channel, bytes, address: endpoint.authority(), settings: *settings })
+        Ok(Self { channel, traffic, address: endpoint.authority(), settings: *settings })
     }
 
     /// The bytes of the connection.
-    pub fn bytes(&self) -> &Arc<ByteCounts> {
-        &self.bytes
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
     }
 
     /// Asks whether the node is there.
@@ -98,10 +98,9 @@ impl Connection {
         let (queue, items) = mpsc::channel(self.settings.queue.max(1));
         let frames = ReceiverStream::new(items).map(wire::encode);
         let incoming = self.answered(self.client().session(frames)).await?;
-        let source = incoming.map(|frame| wire::decode(frame.map_err(|status| wire::link_error(&status))?));
         Ok(Link {
             sender: LinkSender::new(queue, self.settings.idle_timeout),
-            receiver: LinkReceiver::new(source, self.settings.idle_timeout),
+            receiver: wire::receiver(incoming, self.traffic.clone(), self.settings.idle_timeout),
         })
     }
 
@@ -117,8 +116,10 @@ impl Connection {
     ) -> Result<T, LinkError> {
         match timeout(self.settings.idle_timeout, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(wire::link_error(&status)),
-            Err(_) => Err(ConnectError::TimedOut { address: self.address.clone(), stage: Stage::Http2 }.into()),
+            Ok(Err(status)) => Err(wire::link_error(&status, &self.traffic)),
+            Err(_) => {
+                Err(ConnectError::TimedOut { address: self.address.clone(), stage: Stage::Http2 }.into())
+            }
         }
     }
 }
@@ -130,7 +131,11 @@ impl fmt::Debug for Connection {
 }
 
 /// HTTP/2 over the stream. tonic would connect again when it breaks; there is only this one stream to hand out.
-async fn channel(stream: ClientStream, endpoint: &Endpoint, settings: &Settings) -> Result<Channel, ConnectError> {
+async fn channel(
+    stream: ClientStream,
+    endpoint: &Endpoint,
+    settings: &Settings,
+) -> Result<Channel, ConnectError> {
     let stream = Arc::new(Mutex::new(Some(TokioIo::new(stream))));
     let hand_out = service_fn(move |_: Uri| {
         let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();

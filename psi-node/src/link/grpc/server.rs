@@ -20,11 +20,14 @@ use super::{
     MAX_HEADER_BYTES, MAX_HTTP2_FRAME_BYTES, MAX_STREAMS, Pong,
     wire::{
         self,
-        v1::{self, PingRequest, PingResponse, exchange_server::{Exchange, ExchangeServer}},
+        v1::{
+            self, PingRequest, PingResponse,
+            exchange_server::{Exchange, ExchangeServer},
+        },
     },
 };
 use crate::{
-    link::{Link, LinkReceiver, LinkSender, MAX_FRAME_BYTES, Settings},
+    link::{Link, LinkSender, MAX_FRAME_BYTES, Settings},
     tls::{
         NodeTls, Pins, TlsError,
         accept::{AcceptLimits, Connections, Peer, accept},
@@ -83,11 +86,13 @@ pub async fn serve<H: Handler>(
     let told = handler.clone();
     let turned_away = Arc::new(move |from, error: &TlsError| told.turned_away(from, error));
     let (incoming, connections) = accept(listener, tls, accept_limits(settings), turned_away);
-    let service = Service { handler, pins: tls.pins().clone(), settings: *settings, sessions: sessions.clone() };
+    let service =
+        Service { handler, pins: tls.pins().clone(), settings: *settings, sessions: sessions.clone() };
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = http2(settings).add_service(limited(service)).serve_with_incoming_shutdown(incoming, async {
-        let _ = stopped.await;
-    });
+    let serving =
+        http2(settings).add_service(limited(service)).serve_with_incoming_shutdown(incoming, async {
+            let _ = stopped.await;
+        });
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return ended.map_err(|error| ServeError(error.to_string())),
@@ -187,10 +192,9 @@ impl<H: Handler> Service<H> {
     fn start(&self, peer: Peer, incoming: Streaming<v1::Frame>) -> Frames {
         let (queue, items) = mpsc::channel(self.settings.queue.max(1));
         let (last, ending) = mpsc::channel(1);
-        let source = incoming.map(|frame| wire::decode(frame.map_err(|status| wire::link_error(&status))?));
         let link = Link {
             sender: LinkSender::new(queue, self.settings.idle_timeout),
-            receiver: LinkReceiver::new(source, self.settings.idle_timeout),
+            receiver: wire::receiver(incoming, peer.traffic.clone(), self.settings.idle_timeout),
         };
         let handler = self.handler.clone();
         self.sessions.spawn(async move {
@@ -210,7 +214,10 @@ type Frames = Pin<Box<dyn Stream<Item = Result<v1::Frame, tonic::Status>> + Send
 impl<H: Handler> Exchange for Service<H> {
     type SessionStream = Frames;
 
-    async fn session(&self, request: Request<Streaming<v1::Frame>>) -> Result<Response<Frames>, tonic::Status> {
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::Frame>>,
+    ) -> Result<Response<Frames>, tonic::Status> {
         let peer = self.peer(&request)?;
         Ok(Response::new(self.start(peer, request.into_inner())))
     }

@@ -1,11 +1,17 @@
 //! The generated protobuf types, and frames to and from them.
 
-use prost::bytes::Bytes;
-use tonic::{Code, Status};
+use std::{sync::Arc, time::Duration};
 
-use crate::link::{
-    Frame, LinkError,
-    frame::{EndMark, Item},
+use bytes::Bytes;
+use tokio_stream::StreamExt;
+use tonic::{Code, Status, Streaming};
+
+use crate::{
+    link::{
+        Frame, LinkError, LinkReceiver,
+        frame::{EndMark, Item},
+    },
+    tls::stream::Traffic,
 };
 
 /// `psi.v1`, generated from proto/psi/v1/psi.proto.
@@ -67,17 +73,29 @@ fn decode_end(end: &v1::End) -> Result<Item, LinkError> {
     Ok(Item::End(EndMark { frames: end.frames, hash }))
 }
 
+/// The receiving half over a gRPC stream.
+pub(super) fn receiver(
+    incoming: Streaming<v1::Frame>,
+    traffic: Arc<Traffic>,
+    idle_timeout: Duration,
+) -> LinkReceiver {
+    let items = incoming.map(move |frame| decode(frame.map_err(|status| link_error(&status, &traffic))?));
+    LinkReceiver::new(items, idle_timeout)
+}
+
 /// Names what tonic ended a stream with. What tonic found out itself carries a source (the transport broke), or one of
 /// its fixed texts (what arrived doesn't decode; a test pins them); the rest is the peer's status.
-pub(super) fn link_error(status: &Status) -> LinkError {
+pub(super) fn link_error(status: &Status, traffic: &Traffic) -> LinkError {
     let text = status.message();
     let starts = |prefix| text.starts_with(prefix);
     if std::error::Error::source(status).is_some() {
-        return if text.contains("keep-alive") { LinkError::KeepaliveTimedOut } else { cut(status) };
+        return cut(status, traffic);
     }
     match status.code() {
         Code::OutOfRange if starts("Error, decoded message length too large") => LinkError::TooLarge,
-        Code::Internal if starts("failed to decode Protobuf") || starts("protocol error: received message") => {
+        Code::Internal
+            if starts("failed to decode Protobuf") || starts("protocol error: received message") =>
+        {
             LinkError::Malformed(shortened(text))
         }
         Code::Internal if starts("Unexpected EOF decoding stream") => LinkError::Ended,
@@ -85,12 +103,20 @@ pub(super) fn link_error(status: &Status) -> LinkError {
     }
 }
 
-fn cut(status: &Status) -> LinkError {
+/// hyper gives a connection up without a word when a ping stays unanswered: its streams see a broken pipe, although
+/// the socket is fine.
+fn cut(status: &Status, traffic: &Traffic) -> LinkError {
     let mut deepest: &dyn std::error::Error = status;
     while let Some(source) = deepest.source() {
         deepest = source;
     }
-    LinkError::Cut(shortened(&deepest.to_string()))
+    let text = deepest.to_string();
+    let given_up = text.contains("keep-alive timed out") || text.contains("broken pipe");
+    if given_up && !traffic.is_over() {
+        LinkError::KeepaliveTimedOut
+    } else {
+        LinkError::Cut(shortened(&text))
+    }
 }
 
 fn shortened(text: &str) -> String {

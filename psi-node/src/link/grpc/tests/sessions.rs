@@ -80,10 +80,10 @@ async fn frames_cross_both_ways_with_narrow_windows_and_are_counted() {
     assert_eq!(peer.key, key(CLIENT));
     let payload = u64::from(COUNT) * CHUNK as u64;
     let expected = payload..payload * 102 / 100;
-    for counted in [bytes.sent(), bytes.received(), peer.bytes.sent(), peer.bytes.received()] {
+    for counted in [bytes.sent(), bytes.received(), peer.traffic.sent(), peer.traffic.received()] {
         assert!(expected.contains(&counted), "{counted} for {payload}");
     }
-    assert!(peer.bytes.received() <= bytes.sent() && bytes.received() <= peer.bytes.sent());
+    assert!(peer.traffic.received() <= bytes.sent() && bytes.received() <= peer.traffic.sent());
 }
 
 #[tokio::test]
@@ -162,7 +162,8 @@ async fn a_refusal_arrives_before_the_status() {
 /// What the server's handler ends with when a client streams `frames` without any limit of its own.
 async fn server_sees<T: prost::Message + 'static>(frames: Vec<T>) -> LinkError {
     let (served, mut results) =
-        watched(Settings::default(), |_, mut link| async move { link.receiver.receive().await.map(|_| ()) }).await;
+        watched(Settings::default(), |_, mut link| async move { link.receiver.receive().await.map(|_| ()) })
+            .await;
     let connection = Connection::open(&served.target(), &node(CLIENT), &Settings::default()).await.unwrap();
     let mut grpc = tonic::client::Grpc::new(connection.channel.clone());
     grpc.ready().await.unwrap();
