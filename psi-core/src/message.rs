@@ -175,8 +175,8 @@ impl Hello {
             versions: reader.list(64, "versions", |reader| reader.u16("version"))?,
             suites: reader.list(64, "suites", |reader| reader.u16("suite"))?,
             role: read_role(reader)?,
-            key: PublicKey::from_bytes(reader.fixed("key")?),
-            peer_key: PublicKey::from_bytes(reader.fixed("peer key")?),
+            key: read_key(reader, "key")?,
+            peer_key: read_key(reader, "peer key")?,
             job: reader.text("job")?,
             agreement: reader.text("agreement")?,
             terms: Terms::read(reader)?,
@@ -198,6 +198,11 @@ pub fn is_operator_name(name: &str) -> bool {
 fn read_operator(reader: &mut Reader<'_>) -> Result<String, Malformed> {
     let name = reader.text("operator")?;
     if is_operator_name(&name) { Ok(name) } else { Err(reader.malformed("operator")) }
+}
+
+fn read_key(reader: &mut Reader<'_>, what: &'static str) -> Result<PublicKey, Malformed> {
+    let bytes = reader.fixed(what)?;
+    PublicKey::from_bytes(&bytes).map_err(|_| reader.malformed(what))
 }
 
 fn read_role(reader: &mut Reader<'_>) -> Result<Role, Malformed> {

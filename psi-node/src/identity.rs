@@ -1,67 +1,81 @@
-//! The node's identity: one Ed25519 key (RFC 8032).
+//! The node's identity key on disk: `keys/identity.key`, PKCS#8 PEM (RFC 8410), mode 0600 in a folder of mode 0700.
 //!
-//! The other side pins its public half. The key signs commits and statements, and it is the key of the TLS
-//! certificate, which is reissued in memory (see [`crate::tls`]). On disk it is `keys/identity.key`: PKCS#8 PEM
-//! (RFC 8410), mode 0600 in a folder of mode 0700. docs/PROTOCOL.md, "A session".
+//! Written once and atomically, refused when others can read it. The key signs commits and statements, and it is the key
+//! of the TLS certificate, which is reissued in memory (see [`crate::tls`]).
 
-mod file;
-mod public;
+use std::{
+    fs::{self, DirBuilder, File, Permissions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
 
-use std::{fmt, io, path::PathBuf};
-
-use ed25519_dalek::{Signer, SigningKey};
+use data_encoding::BASE64;
+use ed25519_dalek::{SigningKey, pkcs8::DecodePrivateKey};
+pub use psi_core::signature::{Fingerprint, FingerprintError, Identity, PublicKey, PublicKeyError};
 use rand::{TryRng, rngs::SysRng};
 use zeroize::Zeroizing;
-
-pub use self::public::{Fingerprint, FingerprintError, PublicKey, PublicKeyError, SignatureError};
 
 /// Where the key lies inside a node's home.
 pub const KEY_FILE: &str = "keys/identity.key";
 
-/// The node's identity key.
-pub struct Identity {
-    key: SigningKey,
-    public: PublicKey,
+const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
+const END: &str = "-----END PRIVATE KEY-----";
+/// PKCS#8 version 1 up to the 32-byte private key (RFC 8410, section 7): the form that every OpenSSL reads.
+const PKCS8_PREFIX: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+/// A PEM file of one Ed25519 key takes about 120 bytes; more than this isn't one.
+const MAX_BYTES: u64 = 4096;
+
+/// A new identity from the operating system's random numbers. Nothing is stored.
+pub fn generate() -> Result<Identity, IdentityError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    SysRng.try_fill_bytes(seed.as_mut()).map_err(|error| IdentityError::Randomness(error.to_string()))?;
+    Ok(Identity::from_seed(&seed))
 }
 
-impl Identity {
-    /// A new identity from the operating system's random numbers. Nothing is stored.
-    pub fn generate() -> Result<Self, IdentityError> {
-        let mut seed = Zeroizing::new([0; 32]);
-        SysRng.try_fill_bytes(seed.as_mut()).map_err(|error| IdentityError::Randomness(error.to_string()))?;
-        Ok(Self::from_seed(&seed))
-    }
-
-    /// The identity of a 32-byte seed, RFC 8032's private key.
-    pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self::from_key(SigningKey::from_bytes(seed))
-    }
-
-    fn from_key(key: SigningKey) -> Self {
-        let public = PublicKey::of(&key.verifying_key());
-        Self { key, public }
-    }
-
-    /// The public half, which the other side pins.
-    pub fn public_key(&self) -> PublicKey {
-        self.public
-    }
-
-    /// The 32 bytes of the public half.
-    pub fn public_key_bytes(&self) -> &[u8; 32] {
-        self.public.as_bytes()
-    }
-
-    /// The signature (64 bytes) over `message`.
-    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.key.sign(message).to_bytes()
-    }
+/// Generates an identity and stores it at `path`, which must not exist.
+pub fn create(path: &Path) -> Result<Identity, IdentityError> {
+    let identity = generate()?;
+    store(&identity, path)?;
+    Ok(identity)
 }
 
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("public", &self.public).finish_non_exhaustive()
-    }
+/// Stores the key at `path`, which must not exist: a temporary file of mode 0600 in the same folder (made with
+/// mode 0700 if missing), fsync, rename without replacing, fsync of the folder.
+pub fn store(identity: &Identity, path: &Path) -> Result<(), IdentityError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    write_new(folder, path, to_pem(identity).as_bytes()).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => IdentityError::Exists { path: path.into() },
+        _ => io_error(path, source),
+    })
+}
+
+/// Loads the key, which nobody but its owner may be able to read.
+pub fn load(path: &Path) -> Result<Identity, IdentityError> {
+    let file = open(path)?;
+    check_mode(path, file.metadata().map_err(|source| io_error(path, source))?.permissions().mode())?;
+    let mut pem = Zeroizing::new(String::with_capacity(MAX_BYTES as usize + 1));
+    file.take(MAX_BYTES + 1).read_to_string(&mut pem).map_err(|source| match source.kind() {
+        io::ErrorKind::InvalidData => malformed(path, "it is not text"),
+        _ => io_error(path, source),
+    })?;
+    from_pem(&pem).map_err(|reason| malformed(path, reason))
+}
+
+fn to_pem(identity: &Identity) -> Zeroizing<String> {
+    let der = Zeroizing::new([&PKCS8_PREFIX[..], &identity.seed()[..]].concat());
+    let body = Zeroizing::new(BASE64.encode(&der));
+    Zeroizing::new(format!("{BEGIN}\n{}\n{END}\n", *body))
+}
+
+fn from_pem(pem: &str) -> Result<Identity, &'static str> {
+    let body = pem.trim().strip_prefix(BEGIN).ok_or("it doesn't begin as a PRIVATE KEY in PEM")?;
+    let body = body.strip_suffix(END).ok_or("it doesn't end as a PRIVATE KEY in PEM")?;
+    let body: Zeroizing<String> = Zeroizing::new(body.split_whitespace().collect());
+    let der = Zeroizing::new(BASE64.decode(body.as_bytes()).map_err(|_| "its body is not base64")?);
+    let key = SigningKey::from_pkcs8_der(&der).map_err(|_| "its body is not an Ed25519 key")?;
+    Ok(Identity::from_seed(&Zeroizing::new(key.to_bytes())))
 }
 
 /// What can be wrong with the key file.
@@ -115,35 +129,125 @@ pub enum IdentityError {
     Randomness(String),
 }
 
+fn open(path: &Path) -> Result<File, IdentityError> {
+    // Looked at before it is opened: opening a pipe would wait for a writer.
+    let metadata = fs::metadata(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => IdentityError::Missing { path: path.into() },
+        _ => io_error(path, source),
+    })?;
+    if !metadata.is_file() {
+        return Err(IdentityError::NotAFile { path: path.into() });
+    }
+    File::open(path).map_err(|source| io_error(path, source))
+}
+
+fn check_mode(path: &Path, mode: u32) -> Result<(), IdentityError> {
+    let mode = mode & 0o7777;
+    if mode & 0o077 == 0 { Ok(()) } else { Err(IdentityError::Exposed { path: path.into(), mode }) }
+}
+
+fn write_new(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let owner_only = Permissions::from_mode(0o600);
+    let mut file =
+        tempfile::Builder::new().prefix(".identity-").permissions(owner_only).tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path)?;
+    File::open(folder)?.sync_all()
+}
+
+fn io_error(path: &Path, source: io::Error) -> IdentityError {
+    IdentityError::Io { path: path.into(), source }
+}
+
+fn malformed(path: &Path, reason: &'static str) -> IdentityError {
+    IdentityError::Malformed { path: path.into(), reason }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn rfc8032_test_1_is_signed_and_verified() {
-        let seed = data_encoding::HEXLOWER
-            .decode(b"9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
-            .unwrap();
-        let identity = Identity::from_seed(&seed.try_into().unwrap());
-        let signature = identity.sign(b"");
-        assert_eq!(
-            data_encoding::HEXLOWER.encode(&signature[..16]),
-            "e5564300c360ac729086e2cc806e828a",
-            "RFC 8032, section 7.1, test 1"
-        );
-        identity.public_key().verify(b"", &signature).unwrap();
-        assert_eq!(identity.public_key().verify(b"x", &signature), Err(SignatureError));
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    fn reason(text: &str) -> &'static str {
+        from_pem(text).unwrap_err()
     }
 
     #[test]
-    fn two_identities_differ() {
-        assert_ne!(Identity::generate().unwrap().public_key(), Identity::generate().unwrap().public_key());
+    fn stored_key_is_loaded_again_and_private() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(KEY_FILE);
+        let identity = create(&path).unwrap();
+        assert_eq!(load(&path).unwrap().public_key(), identity.public_key());
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary file is left");
     }
 
     #[test]
-    fn debug_shows_no_secret() {
-        let identity = Identity::from_seed(&[7; 32]);
-        let text = format!("{identity:?}");
-        assert!(text.contains("ed25519:") && !text.contains("7, 7"), "{text}");
+    fn an_existing_key_is_never_replaced() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("identity.key");
+        let first = create(&path).unwrap();
+        assert!(matches!(create(&path), Err(IdentityError::Exists { .. })));
+        assert_eq!(load(&path).unwrap().public_key(), first.public_key());
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_key_open_to_others_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("identity.key");
+        create(&path).unwrap();
+        for exposed in [0o640, 0o604, 0o620, 0o644] {
+            fs::set_permissions(&path, Permissions::from_mode(exposed)).unwrap();
+            let error = load(&path).unwrap_err();
+            assert!(matches!(error, IdentityError::Exposed { mode, .. } if mode == exposed), "{error}");
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
+        load(&path).unwrap();
+    }
+
+    #[test]
+    fn missing_and_special_files_are_named() {
+        let home = tempfile::tempdir().unwrap();
+        let missing = load(&home.path().join("none"));
+        assert!(matches!(missing, Err(IdentityError::Missing { .. })));
+        assert!(matches!(load(home.path()), Err(IdentityError::NotAFile { .. })));
+    }
+
+    #[test]
+    fn malformed_keys_are_named() {
+        assert_eq!(reason(""), "it doesn't begin as a PRIVATE KEY in PEM");
+        assert_eq!(reason(BEGIN), "it doesn't end as a PRIVATE KEY in PEM");
+        assert_eq!(reason(&format!("{BEGIN}\n*\n{END}")), "its body is not base64");
+        assert_eq!(reason(&format!("{BEGIN}\nAAAA\n{END}")), "its body is not an Ed25519 key");
+    }
+
+    #[test]
+    fn rfc8410_examples_are_read() {
+        let v1 = "-----BEGIN PRIVATE KEY-----\n\
+                  MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
+                  -----END PRIVATE KEY-----\n";
+        let key = from_pem(v1).unwrap();
+        assert_eq!(key.public_key().to_string(), "ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=");
+        assert_eq!(*to_pem(&key), v1);
+    }
+
+    #[test]
+    fn halves_that_do_not_belong_together_are_refused() {
+        // RFC 8410, section 10.3: version 2 carries the public half as well; here it is another key's.
+        let mut der = vec![0x30, 0x51, 0x02, 0x01, 0x01];
+        der.extend(&PKCS8_PREFIX[5..]);
+        der.extend([1; 32]);
+        der.extend([0x81, 0x21, 0x00]);
+        let own = [&der, &Identity::from_seed(&[1; 32]).public_key().as_bytes()[..]].concat();
+        let foreign = [&der, &Identity::from_seed(&[2; 32]).public_key().as_bytes()[..]].concat();
+        let pem = |der: &[u8]| format!("{BEGIN}\n{}\n{END}", BASE64.encode(der));
+        assert!(from_pem(&pem(&own)).is_ok());
+        assert_eq!(reason(&pem(&foreign)), "its body is not an Ed25519 key");
     }
 }

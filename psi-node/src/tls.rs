@@ -54,7 +54,7 @@ pub struct NodeTls {
 
 impl NodeTls {
     /// Issues the first certificate. `pins` are the keys that may call us; `clock` judges certificates.
-    pub fn new(identity: Arc<Identity>, pins: Pins, clock: WallClock) -> Result<Self, CertificateError> {
+    pub fn new(identity: Identity, pins: Pins, clock: WallClock) -> Result<Self, CertificateError> {
         let credentials = Arc::new(Credentials::new(identity, clock.clone())?);
         Ok(Self { credentials, pins, clock })
     }

@@ -65,8 +65,8 @@ impl Party {
             versions: vec![PROTOCOL_VERSION],
             suites: Hello::known_suites(),
             role,
-            key: identity(role).public(),
-            peer_key: identity(role.opposite()).public(),
+            key: identity(role).public_key(),
+            peer_key: identity(role.opposite()).public_key(),
             job: "agents".to_owned(),
             agreement: "AGR-1".to_owned(),
             items: vec![set.len() as u64; terms.profiles.len()],
@@ -336,7 +336,7 @@ fn step(
 
 /// The keys of both parties, for the offline check.
 pub fn pins() -> [PublicKey; 2] {
-    [identity(Role::Initiator).public(), identity(Role::Responder).public()]
+    [identity(Role::Initiator).public_key(), identity(Role::Responder).public_key()]
 }
 
 /// The most that the two clocks may differ.

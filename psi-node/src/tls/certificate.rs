@@ -19,7 +19,7 @@ use rustls::{
 };
 
 use super::{TlsError, WallClock, verify};
-use crate::identity::Identity;
+use crate::identity::{Identity, PublicKey};
 
 /// How long a certificate lasts from its issue.
 pub const VALIDITY: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -61,7 +61,7 @@ pub fn issue(identity: &Identity, now: SystemTime) -> Result<CertificateDer<'sta
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    Ok(params.self_signed(&Issuer(identity)).map_err(issue_error)?.der().clone())
+    Ok(params.self_signed(&Issuer { identity, public: identity.public_key() }).map_err(issue_error)?.der().clone())
 }
 
 fn issue_error(error: rcgen::Error) -> CertificateError {
@@ -71,21 +71,21 @@ fn issue_error(error: rcgen::Error) -> CertificateError {
 /// Our key and the certificate in use: what TLS shows to the peer. Handshakes that begin after a reissue show the new
 /// certificate; connections stay.
 pub struct Credentials {
-    identity: Arc<Identity>,
+    identity: Identity,
     clock: WallClock,
     current: RwLock<Arc<CertifiedKey>>,
 }
 
 impl Credentials {
     /// Issues the first certificate.
-    pub fn new(identity: Arc<Identity>, clock: WallClock) -> Result<Self, CertificateError> {
+    pub fn new(identity: Identity, clock: WallClock) -> Result<Self, CertificateError> {
         let certificate = issue(&identity, clock.now())?;
         let current = RwLock::new(certified(&identity, certificate));
         Ok(Self { identity, clock, current })
     }
 
     /// The identity whose key this is.
-    pub fn identity(&self) -> &Arc<Identity> {
+    pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
@@ -140,16 +140,19 @@ impl ResolvesClientCert for Credentials {
     }
 }
 
-fn certified(identity: &Arc<Identity>, certificate: CertificateDer<'static>) -> Arc<CertifiedKey> {
+fn certified(identity: &Identity, certificate: CertificateDer<'static>) -> Arc<CertifiedKey> {
     Arc::new(CertifiedKey::new(vec![certificate], Arc::new(TlsKey(identity.clone()))))
 }
 
 /// The identity key as rcgen wants it: the secret never leaves [`Identity`].
-struct Issuer<'a>(&'a Identity);
+struct Issuer<'a> {
+    identity: &'a Identity,
+    public: PublicKey,
+}
 
 impl PublicKeyData for Issuer<'_> {
     fn der_bytes(&self) -> &[u8] {
-        self.0.public_key_bytes()
+        self.public.as_bytes()
     }
 
     fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
@@ -159,13 +162,13 @@ impl PublicKeyData for Issuer<'_> {
 
 impl rcgen::SigningKey for Issuer<'_> {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        Ok(self.0.sign(message).to_vec())
+        Ok(self.identity.sign(message).to_vec())
     }
 }
 
 /// The identity key as rustls wants it.
 #[derive(Clone, Debug)]
-struct TlsKey(Arc<Identity>);
+struct TlsKey(Identity);
 
 impl SigningKey for TlsKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
@@ -201,8 +204,8 @@ mod tests {
         WallClock::from_fn(move || UNIX_EPOCH + time)
     }
 
-    fn identity(seed: u8) -> Arc<Identity> {
-        Arc::new(Identity::from_seed(&[seed; 32]))
+    fn identity(seed: u8) -> Identity {
+        Identity::from_seed(&[seed; 32])
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn key(seed: u8) -> PublicKey {
 }
 
 fn node_at(seed: u8, clock: &Clock) -> NodeTls {
-    let identity = Arc::new(Identity::from_seed(&[seed; 32]));
+    let identity = Identity::from_seed(&[seed; 32]);
     NodeTls::new(identity, Pins::new([key(CLIENT)]), clock.wall()).unwrap()
 }
 
