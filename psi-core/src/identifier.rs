@@ -4,7 +4,7 @@
 //! every spelling that it knows into one, and refuses whatever it doesn't know. Its name and version are part of the
 //! terms and of the hash. A check can refuse or warn; it never alters the output.
 //!
-//! One file a profile, one line in [`PROFILES`]. Unicode is pinned to 16.0 (see [`unicode`]).
+//! One file a profile, one line in `PROFILES`. Unicode is pinned to 16.0 (see `identifier/unicode.rs`).
 
 mod bankcard;
 mod cn_mobile;

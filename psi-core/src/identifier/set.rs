@@ -200,17 +200,11 @@ impl SetBuilder {
     /// Sorts and folds duplicates. Returns the set, the item of every row, and how many rows repeated an earlier one.
     pub fn finish(mut self) -> (CanonicalSet, Vec<Row>, usize) {
         let keys = self.sorted_keys();
-        let firsts = |index: usize| index == 0 || self.row(keys[index - 1][2]) != self.row(keys[index][2]);
-        let (mut count, mut bytes) = (0, 0);
-        for index in (0..keys.len()).filter(|index| firsts(*index)) {
-            count += 1;
-            bytes += self.row(keys[index][2]).len();
-        }
+        let (count, bytes) = self.unique(&keys);
         let mut packed = Packed::new(count, bytes, self.uniform_width());
         let mut rows = vec![0; keys.len()];
-        for index in 0..keys.len() {
-            let row = keys[index][2];
-            if firsts(index) {
+        for (index, &[.., row]) in keys.iter().enumerate() {
+            if self.is_first(&keys, index) {
                 packed.push(self.row(row));
             }
             rows[row as usize] = packed.last();
@@ -276,6 +270,19 @@ impl SetBuilder {
             a[..2].cmp(&b[..2]).then_with(|| self.row(a[2]).cmp(self.row(b[2]))).then_with(|| a[2].cmp(&b[2]))
         });
         keys
+    }
+
+    /// Whether the key at `index` is the first of its identifier.
+    fn is_first(&self, keys: &[Key], index: usize) -> bool {
+        let Some(before) = index.checked_sub(1).map(|before| keys[before]) else { return true };
+        let key = keys[index];
+        before[..2] != key[..2] || self.row(before[2]) != self.row(key[2])
+    }
+
+    /// How many identifiers differ, and their bytes in all.
+    fn unique(&self, keys: &[Key]) -> (usize, usize) {
+        let firsts = (0..keys.len()).filter(|index| self.is_first(keys, *index));
+        firsts.fold((0, 0), |(count, bytes), index| (count + 1, bytes + self.row(keys[index][2]).len()))
     }
 
     fn wipe(&mut self) {
@@ -485,7 +492,7 @@ mod tests {
         assert!(matches!(read(&swapped), Err(SetError::Malformed("items out of order"))));
         let doubled = [&bytes[..bytes.len() - 2], b"cc".as_slice()].concat();
         assert!(matches!(read(&doubled), Err(SetError::Malformed("items out of order"))));
-        assert!(matches!(read(&[&[b'Y'], &bytes[1..]].concat()), Err(SetError::Malformed("other magic"))));
+        assert!(matches!(read(&[b"Y", &bytes[1..]].concat()), Err(SetError::Malformed("other magic"))));
     }
 
     proptest! {

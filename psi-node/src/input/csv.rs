@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
+use zeroize::Zeroizing;
 
 use super::{Feed, InputError, Place, Row, RowFault, Source, Spec};
 
@@ -18,7 +19,7 @@ pub(super) struct Csv {
     feed: Feed,
     max_row_bytes: usize,
     /// Bytes `unread` of it are still to be scanned.
-    buffer: Vec<u8>,
+    buffer: Zeroizing<Vec<u8>>,
     unread: std::ops::Range<usize>,
     at_end: bool,
     /// The row returned last.
@@ -36,7 +37,7 @@ impl Csv {
         let mut csv = Self {
             feed,
             max_row_bytes: spec.max_row_bytes,
-            buffer: vec![0; BLOCK],
+            buffer: Zeroizing::new(vec![0; BLOCK]),
             unread: 0..0,
             at_end: false,
             current: 0..0,
@@ -122,7 +123,8 @@ impl Csv {
         self.buffer.copy_within(self.unread.clone(), 0);
         self.unread = 0..self.unread.len();
         if self.unread.end == self.buffer.len() {
-            self.buffer.resize(self.buffer.len() * 2, 0);
+            let doubled = self.buffer.len() * 2;
+            self.buffer.resize(doubled, 0);
         }
         let read = self.feed.read(&mut self.buffer[self.unread.end..])?;
         self.unread.end += read;
@@ -342,25 +344,25 @@ fn wanted(columns: &[String], spec: &Spec) -> Result<usize, InputError> {
             second: second + 1,
         }),
         (None, _) => {
-            let shown: Vec<String> =
-                columns.iter().enumerate().map(|(index, name)| shown(index, name)).collect();
-            let nearest = shown.iter().min_by_key(|name| strsim::levenshtein(name, &format!("{asked:?}")));
-            let nearest = nearest.cloned().unwrap_or_default();
-            let columns = shown.iter().take(50).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let (nearest, columns) = described(columns, asked);
             Err(InputError::MissingColumn { path, column: asked.into(), nearest, columns })
         }
     }
 }
 
-/// A column's name for an error. In a file without a heading the first row stands in its place, and isn't shown.
-fn shown(index: usize, name: &str) -> String {
-    let name = name.trim();
-    let digits = name.chars().filter(|c| c.is_numeric()).count();
-    if digits >= 5 || name.contains('@') || name.chars().count() > 40 {
-        format!("number {} (looks like data)", index + 1)
-    } else {
-        format!("{name:?}")
+/// The nearest name and all names, for an error. In a file without a heading the first row stands in their place: if
+/// one of them looks like data, none is shown.
+fn described(columns: &[String], asked: &str) -> (String, String) {
+    if columns.iter().any(|name| looks_like_data(name)) {
+        return ("unknown".into(), format!("{} that look like data, not like a heading", columns.len()));
     }
+    let nearest = columns.iter().min_by_key(|name| strsim::levenshtein(name.trim(), asked));
+    let shown: Vec<String> = columns.iter().take(50).map(|name| format!("{:?}", name.trim())).collect();
+    (format!("{:?}", nearest.map_or("", |name| name.trim())), shown.join(", "))
+}
+
+fn looks_like_data(name: &str) -> bool {
+    name.chars().filter(|c| c.is_numeric()).count() >= 5 || name.contains('@') || name.chars().count() > 40
 }
 
 #[cfg(test)]

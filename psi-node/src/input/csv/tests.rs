@@ -149,7 +149,7 @@ fn columns_are_named() {
     let expected = "list.csv: no column \"phone\", the nearest is \"phones\"; columns: \"name\", \"phones\"";
     fails("name,phones\n", expected);
     fails("phone,a,phone \n", "list.csv: column \"phone\" stands at 1 and at 3");
-    let expected = "list.csv: no column \"phone\", the nearest is \"张三\"; columns: number 1 (looks like data), \"张三\"";
+    let expected = "list.csv: no column \"phone\", the nearest is unknown; columns: 2 that look like data, not like a heading";
     fails("13912345678,张三\n", expected);
 }
 
