@@ -1,0 +1,275 @@
+//! The configuration, `config.toml`: parsed once, unknown keys refused with the nearest name.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use psi_core::{
+    identifier::Profile,
+    message::is_operator_name,
+    signature::PublicKey,
+    suite::SuiteId,
+    terms::{Output, Terms},
+};
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use crate::{
+    fault::{Code, Fault},
+    input::Spec,
+    tls::{connect::Endpoint, proxy::Proxy},
+};
+
+/// A node's configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// This node.
+    pub node: Node,
+    /// The institutions that it knows, by our name for them.
+    #[serde(default)]
+    pub peers: BTreeMap<String, Peer>,
+    /// What it exchanges with them, by name; both sides use the same name.
+    #[serde(default)]
+    pub jobs: BTreeMap<String, Job>,
+}
+
+/// This node.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Name of the institution, as it stands in statements: no white space, no `+`.
+    #[serde(deserialize_with = "operator_name")]
+    pub name: String,
+    /// Address and port to listen on; without it the node can only call.
+    pub listen: Option<SocketAddr>,
+    /// `https://host:port` under which partners reach this node; goes into the file for them.
+    #[serde(default, deserialize_with = "parsed_option")]
+    pub endpoint: Option<Endpoint>,
+    /// `http://[user:password@]host:port` of the proxy through which this node calls its partners.
+    #[serde(default, deserialize_with = "parsed_option")]
+    pub proxy: Option<Proxy>,
+    /// Threads that compute; one for each processor if absent.
+    pub threads: Option<usize>,
+}
+
+/// An institution that this node knows.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// Where it listens; without it, it can only call us.
+    #[serde(default, deserialize_with = "parsed_option")]
+    pub endpoint: Option<Endpoint>,
+    /// Its identity key, `ed25519:BASE64`, compared over the phone by its fingerprint.
+    #[serde(deserialize_with = "parsed")]
+    pub key: PublicKey,
+}
+
+/// One thing that is exchanged with one peer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// Our name for the peer.
+    pub peer: String,
+    /// The agreement under which it happens; part of the terms and the statement.
+    #[serde(default)]
+    pub agreement: String,
+    /// What it is for; stays here.
+    #[serde(default)]
+    pub purpose: String,
+    /// Our list.
+    pub input: Input,
+    /// The file for the matching rows; `{job}`, `{date}` and `{run}` are replaced.
+    pub output: PathBuf,
+    /// What is allowed; nothing else is.
+    pub policy: Policy,
+}
+
+/// Our list.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// A CSV file in UTF-8 with a heading.
+    pub path: PathBuf,
+    /// The column with the identifiers.
+    pub column: String,
+    /// The type of the identifiers, such as `cn.mobile/1`.
+    #[serde(deserialize_with = "parsed")]
+    pub profile: Profile,
+    /// The share of rows that may be rejected, 0 to 1; above it nothing is sent.
+    #[serde(default = "default_max_rejects", deserialize_with = "share")]
+    pub max_rejects: f64,
+}
+
+impl Input {
+    /// How to read it.
+    pub fn spec(&self) -> Spec {
+        Spec::csv(&self.path, &self.column)
+    }
+}
+
+/// What a job allows: both sides must have the same, and it is checked on both.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Who learns the intersection: `mutual`.
+    pub output: OutputMode,
+    /// Whether every answer carries a proof.
+    pub proved: bool,
+    /// The fewest items that either list may have.
+    pub min_items: u64,
+    /// The most items that either list may have.
+    pub max_items: u64,
+    /// The most runs within 24 hours, failed ones included.
+    pub max_runs_per_day: u32,
+    /// Days that masked and evaluated bytes are kept beside the transcript; 0 for not at all.
+    #[serde(default)]
+    pub evidence_days: u32,
+    /// Whether the lists can be opened to an auditor later.
+    pub openable: bool,
+}
+
+/// Who learns the intersection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputMode {
+    /// Both.
+    Mutual,
+}
+
+impl Job {
+    /// What both sides must have agreed to.
+    pub fn terms(&self) -> Terms {
+        Terms {
+            suite: SuiteId::Ristretto255Sha512,
+            output: match self.policy.output {
+                OutputMode::Mutual => Output::Mutual,
+            },
+            proved: self.policy.proved,
+            profiles: vec![self.input.profile],
+            min_items: self.policy.min_items,
+            max_items: self.policy.max_items,
+            max_runs_per_day: self.policy.max_runs_per_day,
+            evidence_days: self.policy.evidence_days,
+            openable: self.policy.openable,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the configuration file.
+    ///
+    /// # Errors
+    /// [`Code::NoHome`] if there is none, [`Code::Config`] with file, line and column otherwise.
+    pub fn load(path: &Path) -> Result<Self, Fault> {
+        let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                Fault::new(Code::NoHome, format!("{}: there is no node here", path.display()))
+            }
+            _ => Fault::new(Code::Config, format!("{}: {error}", path.display())),
+        })?;
+        Self::parse(&text).map_err(|reason| Fault::new(Code::Config, format!("{}:{reason}", path.display())))
+    }
+
+    /// Parses a configuration; the error is `line:column: reason`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|error| located(text, &error))?;
+        config.check().map(|()| config).map_err(|reason| format!(" {reason}"))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for (name, job) in &self.jobs {
+            if !self.peers.contains_key(&job.peer) {
+                return Err(format!("jobs.{name}.peer: no peer {:?}", job.peer));
+            }
+            if job.policy.min_items > job.policy.max_items {
+                return Err(format!("jobs.{name}.policy: min_items is above max_items"));
+            }
+            if job.policy.min_items == 0 {
+                return Err(format!("jobs.{name}.policy.min_items: expected at least 1"));
+            }
+            if job.policy.max_items > MAX_ITEMS {
+                return Err(format!("jobs.{name}.policy.max_items: expected at most {MAX_ITEMS}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The job of that name.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchName`].
+    pub fn job(&self, name: &str) -> Result<&Job, Fault> {
+        self.jobs.get(name).ok_or_else(|| no_such("job", name, self.jobs.keys()))
+    }
+
+    /// The peer of that name.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchName`].
+    pub fn peer(&self, name: &str) -> Result<&Peer, Fault> {
+        self.peers.get(name).ok_or_else(|| no_such("peer", name, self.peers.keys()))
+    }
+}
+
+/// The most items of a list that this version takes.
+pub const MAX_ITEMS: u64 = 1 << 30;
+
+fn no_such<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Fault {
+    let nearest = known.min_by_key(|known| strsim::levenshtein(known, name));
+    let hint = nearest.map_or_else(|| format!("there is no {what} yet"), |nearest| format!("the nearest is {nearest:?}"));
+    Fault::new(Code::NoSuchName, format!("no {what} {name:?}; {hint}"))
+}
+
+/// `line:column: reason`, with the nearest name for an unknown key.
+fn located(text: &str, error: &toml::de::Error) -> String {
+    let before = &text[..error.span().map_or(0, |span| span.start)];
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+    let message = error.message();
+    format!("{line}:{column}: {message}{}", nearest_key(message))
+}
+
+/// serde says "unknown field `x`, expected one of `a`, `b`"; people want the one they mistyped.
+fn nearest_key(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let Some(unknown) = message.starts_with("unknown field").then(|| quoted.next()).flatten() else {
+        return String::new();
+    };
+    let nearest = quoted.min_by_key(|known| strsim::levenshtein(known, unknown));
+    nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"))
+}
+
+fn default_max_rejects() -> f64 {
+    crate::input::Limits::default().max_rejects
+}
+
+fn operator_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    if is_operator_name(&name) { Ok(name) } else { Err(D::Error::custom("a name without white space and `+` is expected")) }
+}
+
+fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let share = f64::deserialize(deserializer)?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err(D::Error::custom("a share from 0 to 1 is expected")) }
+}
+
+fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+fn parsed_option<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    parsed(deserializer).map(Some)
+}

@@ -1,0 +1,81 @@
+//! Where a node keeps its things.
+//!
+//! ```text
+//! config.toml                 names, peers, jobs
+//! keys/identity.key           the identity, PKCS#8 PEM        keys/seal.key   seals what is in private/
+//! runs/ID/                    statement.note, transcript [, evidence]: may be handed out
+//! private/ID/                 sealed: the list's snapshot, seeds, the masked list
+//! attempts/ID.json            every attempt, also those that failed: what was disclosed, and to whom
+//! ```
+//!
+//! One folder with `--home`; else `/etc/psi` and `/var/lib/psi` where the former exists and may be read, and for other users
+//! the XDG folders.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+/// The folders of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    config: PathBuf,
+    state: PathBuf,
+}
+
+impl Home {
+    /// Everything in one folder.
+    pub fn at(folder: impl Into<PathBuf>) -> Self {
+        let folder = folder.into();
+        Self { config: folder.join("config.toml"), state: folder }
+    }
+
+    /// The node of this machine or user.
+    pub fn of_user() -> Self {
+        let service = Path::new("/etc/psi/config.toml");
+        if service.is_file() {
+            return Self { config: service.into(), state: "/var/lib/psi".into() };
+        }
+        let user = env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+        let folder = |variable, default| env::var_os(variable).map_or_else(|| user.join(default), PathBuf::from);
+        Self {
+            config: folder("XDG_CONFIG_HOME", ".config").join("psi/config.toml"),
+            state: folder("XDG_STATE_HOME", ".local/state").join("psi"),
+        }
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// The folder of everything else.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// The identity key.
+    pub fn identity_key(&self) -> PathBuf {
+        self.state.join(crate::identity::KEY_FILE)
+    }
+
+    /// The sealing key.
+    pub fn seal_key(&self) -> PathBuf {
+        self.state.join("keys/seal.key")
+    }
+
+    /// The folder of finished runs.
+    pub fn runs(&self) -> PathBuf {
+        self.state.join("runs")
+    }
+
+    /// The folder of what stays with the node.
+    pub fn private(&self) -> PathBuf {
+        self.state.join("private")
+    }
+
+    /// The folder of the records of attempts.
+    pub fn attempts(&self) -> PathBuf {
+        self.state.join("attempts")
+    }
+}
