@@ -27,7 +27,7 @@
 //! | [`identifier`] | canonical forms of identifiers, and the sorted set of them |
 //! | [`terms`], [`message`], [`plan`] | what both agree on, what they say, who sends what when |
 //! | [`mask`], [`session`] | masking a list; the state machine that both parties run |
-//! | [`merkle`], [`transcript`], [`statement`], [`verify`] | hashes, the record, what is signed, the offline check |
+//! | [`merkle`], [`transcript`], [`statement`], [`evidence`], [`verify`] | hashes, the record, what is signed, what is kept, the offline check |
 //! | [`error`], [`signature`], [`wire`] | failures by fault, Ed25519 identities, the canonical encoding |
 //!
 //! Time, randomness and bytes are arguments. The wire format and the reasons are in docs/PROTOCOL.md.
@@ -35,6 +35,7 @@
 pub mod dleq;
 pub mod element;
 pub mod error;
+pub mod evidence;
 pub mod identifier;
 pub mod key;
 pub mod mask;

@@ -67,11 +67,11 @@ impl Drop for Opening {
 
 /// What a list is masked for.
 #[derive(Clone, Copy)]
-pub struct Masking<'a> {
+pub struct Masking {
     /// The group.
     pub suite: &'static dyn Suite,
     /// Session id.
-    pub sid: &'a Digest,
+    pub sid: Digest,
     /// Our role.
     pub role: Role,
     /// Number of the list in the session.
@@ -82,7 +82,7 @@ pub struct Masking<'a> {
     pub openable: bool,
 }
 
-impl Masking<'_> {
+impl Masking {
     /// Masks `set` under a key derived from `seed` and the set itself, on the calling thread's rayon pool.
     ///
     /// `progress` is told how many items are done, every [`MAX_CHUNK`] items.
@@ -113,7 +113,7 @@ impl Masking<'_> {
         let mut elements = vec![[0; ELEMENT_BYTES]; messages.len()];
         let proof = if self.openable {
             let index = (chunk.start / MAX_CHUNK) as u32;
-            let statement = dleq::Statement { sid: self.sid, role: self.role, list: self.list, index };
+            let statement = dleq::Statement { sid: &self.sid, role: self.role, list: self.list, index };
             dleq::mask(self.suite, key, &statement, &prefix, &messages, &mut elements).to_bytes().to_vec()
         } else {
             self.suite.mask(key.scalar(), HASH_TO_GROUP_DST, &prefix, &messages, &mut elements, None);

@@ -28,7 +28,6 @@ pub const MAX_STATEMENTS: usize = 64;
 
 /// Anything that one party sends the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Message {
     /// Who I am, and what I want to exchange.
     Hello(Hello),
@@ -67,7 +66,7 @@ impl Message {
     }
 
     /// The error for this message where only `expected` may come.
-    pub(crate) fn out_of_phase(&self, expected: &'static str) -> Error {
+    pub fn out_of_phase(&self, expected: &'static str) -> Error {
         Fault::OutOfPhase { expected, got: self.name() }.at(self.place())
     }
 

@@ -27,6 +27,7 @@ pub(crate) use opening::{check_agreement, check_list_commitment};
 
 use crate::{
     element::Element,
+    evidence::EvidenceChunk,
     key::Role,
     message::Digest,
     plan::{Chunk, Plan},
@@ -40,6 +41,7 @@ pub(crate) struct Context {
     role: Role,
     suite: &'static dyn Suite,
     proved: bool,
+    keeps_evidence: bool,
     plan: Plan,
     lists: Vec<ListContext>,
 }
@@ -60,6 +62,17 @@ impl Context {
     /// The hash that `role` committed to for one of its chunks.
     fn committed(&self, role: Role, chunk: &Chunk) -> &Digest {
         &self.list(chunk.list).chunks[usize::from(role.code())][chunk.index as usize]
+    }
+
+    /// A chunk and the answer to it, where the terms say that they are kept.
+    fn evidence(&self, role: Role, chunk: &Chunk, masked: impl FnOnce() -> Vec<u8>, answers: &[u8]) -> Option<EvidenceChunk> {
+        self.keeps_evidence.then(|| EvidenceChunk {
+            role,
+            list: chunk.list,
+            index: chunk.index,
+            masked: masked(),
+            answers: answers.to_vec(),
+        })
     }
 
     /// Bytes of one answer to an element of that list.

@@ -199,7 +199,10 @@ impl Statement {
     }
 
     /// Reads a note with both signature lines in their place, without verifying the signatures.
-    pub(crate) fn read_note(note: &[u8]) -> Result<(Self, [Signature; 2]), NoteError> {
+    ///
+    /// # Errors
+    /// [`NoteError`], with the line.
+    pub fn read_note(note: &[u8]) -> Result<(Self, [Signature; 2]), NoteError> {
         let note = std::str::from_utf8(note).map_err(|_| NoteError::NotANote)?;
         let (text, signatures) = note.split_once("\n\n").ok_or(NoteError::NotANote)?;
         let statement = Self::parse(&format!("{text}\n"))?;

@@ -10,6 +10,7 @@ use crate::{
     dleq,
     element::{ELEMENT_BYTES, Element, strictly_ascending},
     error::Fault,
+    evidence::EvidenceChunk,
     key::Role,
     merkle,
     message::{Commit, Digest, Hello, StepEnd},
@@ -75,21 +76,6 @@ impl Report {
     pub fn failures(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| matches!(check.outcome, Outcome::Failed(_)))
     }
-}
-
-/// One chunk of a masked list with the answer to it, as evidence keeps them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EvidenceChunk {
-    /// Whose list the chunk is of.
-    pub role: Role,
-    /// Which list.
-    pub list: u16,
-    /// Which chunk of it.
-    pub index: u32,
-    /// Packed elements as sent.
-    pub masked: Vec<u8>,
-    /// Packed answers as sent.
-    pub answers: Vec<u8>,
 }
 
 /// The chunks that were kept; an item may be the reason why the rest cannot be read.

@@ -319,13 +319,18 @@ impl Fault {
 
     /// What the peer is told.
     pub fn refusal(&self) -> Refusal {
-        // What only concerns this node is no news for the peer, and a policy is not even to be guessed.
-        let code = match self.code.row().exit {
-            6..=9 | 11 | 13 | 130 | 143 => self.code,
-            _ => Code::Refused,
-        };
-        let detail = if code == self.code && code != Code::Policy { self.place.clone() } else { String::new() };
-        Refusal { code: code.row().number, detail }
+        let row = self.refusal_row();
+        let told = row.code == self.code && self.code != Code::Policy;
+        Refusal { code: row.number, detail: if told { self.place.clone() } else { String::new() } }
+    }
+
+    /// The row that the peer is told: what only concerns this node is no news for it.
+    pub fn refusal_row(&self) -> &'static Row {
+        let row = self.code.row();
+        match row.exit {
+            6..=9 | 11 | 13 | 130 | 143 => row,
+            _ => Code::Refused.row(),
+        }
     }
 
     /// What a peer's refusal comes to on this side.

@@ -1,5 +1,6 @@
 //! The node: lists, peers, jobs, mutual TLS, and the program `psi`.
 
+pub mod audit;
 pub mod config;
 pub mod durable;
 pub mod fault;
@@ -8,7 +9,14 @@ pub mod identity;
 pub mod input;
 pub mod join;
 pub mod link;
+pub mod node;
 pub mod output;
+pub mod policy;
+pub mod pool;
+pub mod process;
 pub mod report;
+pub mod run;
+pub mod runs;
 pub mod seal;
+pub mod server;
 pub mod tls;

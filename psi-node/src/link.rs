@@ -10,6 +10,7 @@
 //! ```
 
 mod frame;
+mod message;
 pub mod grpc;
 pub mod memory;
 

@@ -32,6 +32,13 @@ pub enum OutputError {
     Source(#[from] InputError),
 }
 
+/// The file that a name with `{job}`, `{date}` (of this machine's time zone) and `{run}` in it stands for.
+pub fn path(template: &Path, job: &str, run: &str) -> PathBuf {
+    let date = chrono::Local::now().format("%Y-%m-%d").to_string();
+    let name = template.to_string_lossy();
+    PathBuf::from(name.replace("{job}", job).replace("{date}", &date).replace("{run}", run))
+}
+
 /// Makes sure, before anything is sent, that a result could be written there.
 pub fn check(target: &Path) -> Result<(), OutputError> {
     let folder = durable::parent(target);

@@ -94,7 +94,7 @@ impl From<SealError> for io::Error {
 }
 
 /// The key that seals: 32 bytes, zeroized on drop.
-#[derive(Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct SealKey([u8; 32]);
 
 /// Why the sealing key can't be had.

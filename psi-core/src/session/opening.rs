@@ -224,10 +224,10 @@ impl Agreed {
     }
 
     /// How list number `list` is to be masked.
-    pub fn masking(&self, list: u16) -> Masking<'_> {
+    pub fn masking(&self, list: u16) -> Masking {
         Masking {
             suite: self.ours.terms.suite.suite(),
-            sid: &self.sid,
+            sid: self.sid,
             role: self.ours.role,
             list,
             profile: self.ours.terms.profiles[usize::from(list)],
@@ -276,7 +276,8 @@ impl Agreed {
         if self.theirs.chain.height > self.ours.chain.height { self.theirs.chain } else { self.ours.chain }
     }
 
-    pub(crate) fn hellos(&self) -> [&Hello; 2] {
+    /// The initiator's and the responder's Hello.
+    pub fn hellos(&self) -> [&Hello; 2] {
         by_role(self.ours.role, &self.ours, &self.theirs)
     }
 }
@@ -326,6 +327,7 @@ impl Committed {
             role,
             suite: self.agreed.ours.terms.suite.suite(),
             proved: self.agreed.ours.terms.proved,
+            keeps_evidence: self.agreed.ours.terms.evidence_days > 0,
             plan: self.agreed.plan.clone(),
             lists,
         };

@@ -8,6 +8,7 @@ use crate::{
     dleq::{self, PROOF_BYTES},
     element::{ELEMENT_BYTES, Element, ElementAt, ElementFault, strictly_ascending},
     error::{Error, Fault, Place},
+    evidence::EvidenceChunk,
     key::{MaskKey, Role},
     mask::MaskedList,
     merkle,
@@ -44,6 +45,8 @@ pub struct JoinKeys {
     pub chunk: Chunk,
     /// One key an item.
     pub keys: Vec<JoinKey>,
+    /// What was sent both ways, where the terms say that evidence is kept.
+    pub evidence: Option<EvidenceChunk>,
 }
 
 /// A chunk of the peer's list, to be checked and multiplied by our key.
@@ -96,7 +99,8 @@ impl EvaluateTask {
         };
         let proof = proof.map_or_else(Bytes::new, |proof| Bytes::copy_from_slice(&proof));
         let message = Evaluated { list: self.chunk.list, index: self.chunk.index, answers, proof };
-        let keys = JoinKeys { side: Side::Theirs, chunk: self.chunk, keys };
+        let evidence = context.evidence(context.role.opposite(), &self.chunk, || self.elements.to_vec(), &message.answers);
+        let keys = JoinKeys { side: Side::Theirs, chunk: self.chunk, keys, evidence };
         Ok((Answer { at: self.at, message, record }, keys))
     }
 
@@ -168,7 +172,9 @@ impl VerifyTask {
             proof: self.proof,
         };
         let keys = self.answers.chunks(context.answer_bytes(self.chunk.list)).map(join_key).collect();
-        let keys = JoinKeys { side: Side::Ours, chunk: self.chunk, keys };
+        let masked = || own[usize::from(self.chunk.list)].elements(self.chunk.range()).as_flattened().to_vec();
+        let evidence = context.evidence(context.role, &self.chunk, masked, &self.answers);
+        let keys = JoinKeys { side: Side::Ours, chunk: self.chunk, keys, evidence };
         Ok((Verified { at: self.at, record }, keys))
     }
 

@@ -1,0 +1,493 @@
+//! A run: the one place where list, link, session, join and records meet.
+//!
+//! ```text
+//! call:   lease, output, policy -> list -> connect -> converse
+//! answer: Hello -> job, lease, output, policy, terms -> list -> converse
+//! converse: hellos -> chain -> mask -> attempt (durable) -> commits -> steps -> join -> result (hidden)
+//!           -> our Close (durable) -> both Closes -> runs/ID -> result under its name
+//! ```
+
+mod exchange;
+mod list;
+mod talk;
+
+use std::{
+    fs::{File, TryLockError},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use psi_core::{
+    key::{Role, SessionSeed},
+    mask::MaskedList,
+    message::{ChainHead, Close, Hello, MAX_STATEMENTS, Message, PROTOCOL_VERSION},
+    session::{Agreed, ChainGap, Closing, Opening, Signed},
+    transcript::Transcript,
+};
+use rand::{TryRng, rngs::SysRng};
+use zeroize::Zeroizing;
+
+use self::{
+    exchange::{Evidence, Keys, Steps},
+    list::{Counts, List},
+    talk::Talk,
+};
+use crate::{
+    config::{Job, Peer},
+    durable,
+    fault::{Code, Fault},
+    join::{self, Bitmap},
+    link::{Link, grpc},
+    node::{Node, SOFTWARE},
+    output::{self, Prepared},
+    policy, process,
+    report::{Phase, Progress, Summary},
+    runs::{self, Attempt, Attempts, Runs, State},
+    tls::{accept, stream::Traffic},
+};
+
+/// Runs a job with its peer: calls, exchanges, and leaves the result and its record.
+///
+/// # Errors
+/// Any row of the table of errors; whatever it is, no result is left without both signatures.
+pub async fn call(node: &Node, job: &str, progress: Arc<dyn Progress>) -> Result<Summary, Fault> {
+    let run = Run::prepare(node, job, progress)?;
+    let list = run.load().await?;
+    run.progress.phase(Phase::Connecting, 0);
+    let connection = grpc::Connection::open(&run.target()?, node.tls(), node.settings()).await?;
+    let talk = Talk::new(connection.session().await?);
+    run.converse(talk, Role::Initiator, None, Some(list), connection.traffic()).await
+}
+
+/// Answers a peer that called.
+///
+/// # Errors
+/// As [`call`]; the peer is told the code, and nothing of ours.
+pub async fn answer(node: &Node, caller: &accept::Peer, link: Link, progress: Arc<dyn Progress>) -> Result<Summary, Fault> {
+    let mut talk = Talk::new(link);
+    let run = async {
+        let hello = match talk.receive().await? {
+            Message::Hello(hello) => hello,
+            other => return Err(other.out_of_phase("hello").into()),
+        };
+        let run = Run::prepare_for(node, caller, &hello, progress)?;
+        run.check_terms(&hello)?;
+        Ok((run, hello))
+    };
+    match run.await {
+        Ok((run, hello)) => run.converse(talk, Role::Responder, Some(hello), None, &caller.traffic).await,
+        Err(fault) => {
+            talk.refuse(&fault).await;
+            Err(fault)
+        }
+    }
+}
+
+/// A run that may start: the job is ours, nobody else runs it, the result has a place, the policy allows it.
+struct Run<'a> {
+    node: &'a Node,
+    job_name: String,
+    job: Job,
+    peer: Peer,
+    progress: Arc<dyn Progress>,
+    started: Instant,
+    _lease: File,
+}
+
+impl<'a> Run<'a> {
+    fn prepare(node: &'a Node, name: &str, progress: Arc<dyn Progress>) -> Result<Self, Fault> {
+        let config = node.config();
+        let job = config.job(name)?.clone();
+        let peer = config.peer(&job.peer)?.clone();
+        let lease = lease(node, name)?;
+        // Where the name has the run's id in it, only the folder can be checked before there is one.
+        output::check(&output::path(&job.output, name, "{run}"))?;
+        let since = node.now().saturating_sub(policy::DAY);
+        policy::allow_run(&job.policy, Attempts::of(node.home()).count_since(name, peer.key, since)?)?;
+        let job_name = name.to_owned();
+        Ok(Self { node, job_name, job, peer, progress, started: Instant::now(), _lease: lease })
+    }
+
+    /// The same for a caller: the job must be one with that key.
+    fn prepare_for(
+        node: &'a Node,
+        caller: &accept::Peer,
+        hello: &Hello,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Self, Fault> {
+        let config = node.config();
+        let job = config.jobs.get(&hello.job);
+        let known = job.is_some_and(|job| config.peers.get(&job.peer).is_some_and(|peer| peer.key == caller.key));
+        if !known {
+            return Err(Fault::new(Code::UnknownJob, format!("the peer asks for a job {:?} that it has not with us", hello.job))
+                .with_place("job"));
+        }
+        Self::prepare(node, &hello.job, progress)
+    }
+
+    fn target(&self) -> Result<grpc::Target, Fault> {
+        let endpoint = self.peer.endpoint.clone().ok_or_else(|| {
+            let message = format!("peer {:?} has no endpoint: it can only call us", self.job.peer);
+            Fault::new(Code::Config, message)
+        })?;
+        Ok(grpc::Target { endpoint, key: self.peer.key, proxy: self.node.config().node.proxy.clone() })
+    }
+
+    async fn load(&self) -> Result<List, Fault> {
+        self.progress.phase(Phase::Reading, 0);
+        let (home, seal_key, input) = (self.node.home().clone(), self.node.seal_key().clone(), self.job.input.clone());
+        self.node.pool().run(move || List::load(&home, &seal_key, &input)).await?
+    }
+
+    /// Our Hello, for a list of so many items.
+    fn hello(&self, role: Role, items: u64, chain: ChainHead) -> Result<Hello, Fault> {
+        let nonce = *random()?;
+        let config = self.node.config();
+        Ok(Hello {
+            versions: vec![PROTOCOL_VERSION],
+            suites: Hello::known_suites(),
+            role,
+            key: self.node.identity().public_key(),
+            peer_key: self.peer.key,
+            job: self.job_name.clone(),
+            agreement: self.job.agreement.clone(),
+            terms: self.job.terms(),
+            items: vec![items],
+            nonce,
+            started: self.node.now(),
+            software: SOFTWARE.to_owned(),
+            operator: config.node.name.clone(),
+            chain,
+        })
+    }
+
+    /// Compares a caller's Hello before any work is done for it: with a list of ours that the terms would allow.
+    fn check_terms(&self, theirs: &Hello) -> Result<(), Fault> {
+        let provisional = self.hello(theirs.role.opposite(), self.job.policy.min_items, theirs.chain)?;
+        let (opening, _) = Opening::new(provisional);
+        opening.accept(Message::Hello(theirs.clone()), self.node.now())?;
+        Ok(())
+    }
+
+    /// The whole conversation, from the hellos to its end; on failure the peer is told, and what may not stay is removed.
+    async fn converse(
+        self,
+        mut talk: Talk,
+        role: Role,
+        theirs: Option<Hello>,
+        list: Option<List>,
+        traffic: &Traffic,
+    ) -> Result<Summary, Fault> {
+        let before = [traffic.sent(), traffic.received()];
+        match self.session(&mut talk, role, theirs, list).await {
+            Ok(finished) => {
+                // Both have signed and the result is released: what becomes of the connection changes nothing.
+                if let Err(fault) = talk.end().await {
+                    tracing::warn!(run = finished.run_id, %fault, "the connection did not end properly");
+                }
+                Ok(self.summary(finished, [traffic.sent() - before[0], traffic.received() - before[1]]))
+            }
+            Err(fault) => {
+                talk.refuse(&fault).await;
+                Err(fault)
+            }
+        }
+    }
+
+    async fn session(
+        &self,
+        talk: &mut Talk,
+        role: Role,
+        theirs: Option<Hello>,
+        list: Option<List>,
+    ) -> Result<Finished, Fault> {
+        let list = match list {
+            Some(list) => list,
+            None => talk.meanwhile(self.load(), &AtomicU64::new(0), 0).await?,
+        };
+        let runs = Runs::of(self.node.home());
+        let chain = runs.chain(self.node.identity().public_key(), self.peer.key, &self.job_name)?;
+        let head = chain.last().map(|link| link.statement.head()).unwrap_or_default();
+        let (opening, hello) = Opening::new(self.hello(role, list.items(), head)?);
+        talk.send(hello).await?;
+        let theirs = match theirs {
+            Some(hello) => Message::Hello(hello),
+            None => talk.receive().await?,
+        };
+        let mut agreed = opening.accept(theirs, self.node.now())?;
+        self.catch_up(talk, &mut agreed, &runs, &chain).await?;
+        self.exchange(talk, agreed, list, &runs).await
+    }
+
+    /// Sends the statements that the peer lacks, or takes those that we lack.
+    async fn catch_up(
+        &self,
+        talk: &mut Talk,
+        agreed: &mut Agreed,
+        runs: &Runs,
+        chain: &[runs::Link],
+    ) -> Result<(), Fault> {
+        if let ChainGap::TheyLack(height) = agreed.gap() {
+            let missing = &chain[(height as usize).min(chain.len())..];
+            for part in missing.chunks(MAX_STATEMENTS) {
+                talk.send(Message::Statements(part.iter().map(|link| link.note.clone()).collect())).await?;
+            }
+        }
+        while matches!(agreed.gap(), ChainGap::WeLack(_)) {
+            let message = talk.receive().await?;
+            let notes = match &message {
+                Message::Statements(notes) => notes.clone(),
+                _ => Vec::new(),
+            };
+            for (statement, note) in agreed.adopt(message)?.iter().zip(&notes) {
+                runs.adopt(statement, note)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// From the agreement to both signatures. Before our signature, a failure removes everything but its record; after it,
+    /// what is needed stays, so that the run can still be finished when the peer shows its signature.
+    async fn exchange(&self, talk: &mut Talk, agreed: Agreed, list: List, runs: &Runs) -> Result<Finished, Fault> {
+        let id = runs::run_id(agreed.hellos()[0].started, agreed.sid());
+        tracing::info!(run = id, job = self.job_name, peer = self.job.peer, "session agreed");
+        let mut record = Record::new(self, &id, &agreed);
+        let list = list.named(&id)?;
+        let (folder, openable) = (list.folder().to_owned(), agreed.ours().terms.openable);
+        let result = self.to_close(talk, agreed, list, runs, &mut record).await;
+        match &result {
+            Ok(_) => record.end(State::Complete, None)?,
+            Err(fault) if record.attempt.state == State::Closing => record.end(State::Closing, Some(fault))?,
+            Err(fault) => {
+                runs.discard(&id);
+                Prepared::of(&record.attempt.output, &id)?.discard()?;
+                list::remove(&folder);
+                record.end(State::Failed, Some(fault))?;
+                return result;
+            }
+        }
+        list::settle(&folder, openable)?;
+        result
+    }
+
+    async fn to_close(
+        &self,
+        talk: &mut Talk,
+        agreed: Agreed,
+        mut list: List,
+        runs: &Runs,
+        record: &mut Record,
+    ) -> Result<Finished, Fault> {
+        let items = [agreed.ours().items[0], agreed.theirs().items[0]];
+        let seed = SessionSeed::from_bytes(*random()?);
+        list.store_session(self.node.seal_key(), &seed, agreed.hellos())?;
+        let lists = Arc::new(vec![self.mask(talk, &agreed, &mut list, seed).await?]);
+        let evidence = match agreed.ours().terms.evidence_days {
+            0 => None,
+            _ => Some(Evidence::create(&runs.closing_folder(&record.attempt.run_id)?.join(runs::EVIDENCE))?),
+        };
+        let (committed, commit) = agreed.commit(&lists, self.node.identity())?;
+        list.store_commit(self.node.seal_key(), &commit)?;
+        record.write()?;
+        talk.send(commit).await?;
+        let exchange = committed.accept(talk.receive().await?)?;
+        self.progress.phase(Phase::Exchanging, items[0] + items[1]);
+        let progress = &*self.progress;
+        let mut steps = Steps::new(exchange, lists.clone(), self.node.pool(), progress, evidence, items);
+        if let Err(fault) = steps.run(talk).await {
+            record.keep(steps.exchange.transcript())?;
+            return Err(fault);
+        }
+        self.progress.phase(Phase::Closing, 0);
+        let Steps { exchange, keys, close: early, .. } = steps;
+        let counts = list.counts();
+        let join = self.join(list, lists, keys, &record.attempt);
+        let (prepared, matches) = talk.meanwhile(join, &AtomicU64::new(0), 0).await?;
+        let (closing, close) = exchange.close(&[matches])?;
+        let signed = self.close(talk, closing, close, early, runs, record).await?;
+        let folder = runs.finish(&record.attempt.run_id, &signed)?;
+        prepared.release()?;
+        let (run_id, output) = (record.attempt.run_id.clone(), record.attempt.output.clone());
+        Ok(Finished { run_id, folder, output, items, matches, counts, rows_written: prepared.rows() })
+    }
+
+    async fn mask(
+        &self,
+        talk: &mut Talk,
+        agreed: &Agreed,
+        list: &mut List,
+        seed: SessionSeed,
+    ) -> Result<MaskedList, Fault> {
+        let (masking, items) = (agreed.masking(0), agreed.ours().items[0]);
+        self.progress.phase(Phase::Masking, items);
+        let done = Arc::new(AtomicU64::new(0));
+        let (counted, progress) = (done.clone(), self.progress.clone());
+        let set = list.take_set()?;
+        let (files, seal_key) = (list.files(), self.node.seal_key().clone());
+        let work = self.node.pool().run(move || {
+            let masked = masking.run(&set, &seed, &|items| {
+                counted.store(items, Ordering::Relaxed);
+                progress.done(items);
+            });
+            files.store_masked(&seal_key, &set, &masked).map(|()| masked)
+        });
+        talk.meanwhile(async { work.await? }, &done, items).await
+    }
+
+    /// Finds the matches, and writes the rows that have them beside the result's name.
+    async fn join(
+        &self,
+        list: List,
+        lists: Arc<Vec<MaskedList>>,
+        keys: Keys,
+        attempt: &Attempt,
+    ) -> Result<(Prepared, u64), Fault> {
+        let (spec, seal_key) = (self.job.input.spec(), self.node.seal_key().clone());
+        let (output, id) = (attempt.output.clone(), attempt.run_id.clone());
+        let work = self.node.pool().run(move || {
+            let Keys { ours, mut theirs } = keys;
+            let matched = join::join(&ours, &mut theirs);
+            let mut items = Bitmap::new(matched.len());
+            matched.iter().for_each(|index| items.insert(lists[0].items[index].item as usize));
+            let rows = list.reopen(&spec, &seal_key)?;
+            let prepared = output::prepare(&output, &id, rows, list.rows().matching(&items))?;
+            Ok((prepared, matched.count() as u64))
+        });
+        work.await?
+    }
+
+    /// Exchanges the Closes; ours is durable before it is sent.
+    async fn close(
+        &self,
+        talk: &mut Talk,
+        closing: Closing,
+        close: Message,
+        early: Option<Close>,
+        runs: &Runs,
+        record: &mut Record,
+    ) -> Result<Signed, Fault> {
+        runs.store_closing(&record.attempt.run_id, &closing)?;
+        record.attempt.state = State::Closing;
+        record.write()?;
+        talk.send(close).await?;
+        let theirs = match early {
+            Some(close) => close,
+            None => match talk.receive().await.map_err(withheld)? {
+                Message::Close(close) => close,
+                other => return Err(other.out_of_phase("close").into()),
+            },
+        };
+        Ok(closing.accept(&theirs)?)
+    }
+
+    fn summary(&self, finished: Finished, bytes: [u64; 2]) -> Summary {
+        let Finished { run_id, folder, output, items, matches, counts, rows_written } = finished;
+        Summary {
+            run_id,
+            peer: self.job.peer.clone(),
+            items_ours: items[0],
+            items_theirs: items[1],
+            matches,
+            proved: self.job.policy.proved,
+            output,
+            run_folder: folder,
+            seconds: self.started.elapsed().as_secs_f64(),
+            bytes_sent: bytes[0],
+            bytes_received: bytes[1],
+            cpu_seconds: process::cpu_seconds(),
+            peak_rss_bytes: process::peak_rss_bytes(),
+            rows_read: counts.read,
+            rows_rejected: counts.rejects.total,
+            rows_duplicate: counts.duplicates,
+            rows_written,
+            rejects: counts.rejects,
+        }
+    }
+}
+
+/// What a run came to.
+struct Finished {
+    run_id: String,
+    folder: PathBuf,
+    output: PathBuf,
+    /// Ours, the peer's.
+    items: [u64; 2],
+    matches: u64,
+    counts: Counts,
+    rows_written: u64,
+}
+
+/// The record of this attempt.
+struct Record {
+    attempts: Attempts,
+    attempt: Attempt,
+}
+
+impl Record {
+    fn new(run: &Run<'_>, id: &str, agreed: &Agreed) -> Self {
+        let attempt = Attempt {
+            run_id: id.to_owned(),
+            job: run.job_name.clone(),
+            agreement: run.job.agreement.clone(),
+            peer: run.job.peer.clone(),
+            peer_key: run.peer.key.to_string(),
+            profile: run.job.input.profile.id().to_owned(),
+            role: agreed.ours().role.name().to_owned(),
+            committed: run.node.now(),
+            items_ours: agreed.ours().items[0],
+            items_theirs: agreed.theirs().items[0],
+            state: State::Committed,
+            output: output::path(&run.job.output, &run.job_name, id),
+            error: None,
+        };
+        Self { attempts: Attempts::of(run.node.home()), attempt }
+    }
+
+    fn write(&self) -> Result<(), Fault> {
+        self.attempts.write(&self.attempt)
+    }
+
+    fn keep(&self, transcript: &Transcript) -> Result<(), Fault> {
+        self.attempts.keep_transcript(&self.attempt.run_id, &transcript.encode())
+    }
+
+    fn end(&mut self, state: State, fault: Option<&Fault>) -> Result<(), Fault> {
+        self.attempt.state = state;
+        self.attempt.error = fault.map(|fault| format!("{}: {fault}", fault.code));
+        self.write()
+    }
+}
+
+/// One run of a job at a time, across the processes of this home.
+fn lease(node: &Node, job: &str) -> Result<File, Fault> {
+    let folder = node.home().state().join("leases");
+    let path = folder.join(format!("{}.lock", data_encoding::HEXLOWER.encode(job.as_bytes())));
+    durable::create_folder(&folder).map_err(|error| runs::storage(&folder, &error))?;
+    let file = File::options().create(true).append(true).mode(0o600).open(&path);
+    let file = file.map_err(|error| runs::storage(&path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Fault::new(Code::Busy, format!("job {job:?} is running already"))),
+        Err(TryLockError::Error(error)) => Err(runs::storage(&path, &error)),
+    }
+}
+
+fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, Fault> {
+    let mut bytes = Zeroizing::new([0; N]);
+    let filled = SysRng.try_fill_bytes(bytes.as_mut());
+    filled.map(|()| bytes).map_err(|error| Fault::new(Code::Unexpected, format!("no random numbers: {error}")))
+}
+
+/// The peer may have counted the matches, and we release none: the operator has to know.
+fn withheld(fault: Fault) -> Fault {
+    let message = format!(
+        "{}; we had signed, and the peer did not: it may know the matches, we release none until it shows its signature",
+        fault.message
+    );
+    Fault { message, ..fault }
+}

@@ -1,0 +1,236 @@
+//! Our list in a run, and the sealed files that belong to it: `private/ID/`.
+//!
+//! | file | what | until |
+//! |---|---|---|
+//! | `rows` | the source's bytes as they were read; the result is made from them | the result is released |
+//! | `session` | seed, both Hellos; `commit`: our Commit | our Close is signed |
+//! | `list`, `masked`, `opening` | canonical set; masked list; what opens it to an auditor | purged, if the terms say openable; else as `rows` |
+
+use std::{
+    fs::{self, File},
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use psi_core::{
+    identifier::CanonicalSet,
+    key::SessionSeed,
+    mask::MaskedList,
+    message::{Hello, Message},
+};
+use zeroize::Zeroizing;
+
+use super::random;
+use crate::{
+    config::Input,
+    durable,
+    fault::{Code, Fault},
+    home::Home,
+    input::{self, Limits, Loaded, Rejects, RowMap, Source, Spec},
+    runs::{replace, storage},
+    seal::{self, Label, SealKey, SealedReader, SealedWriter},
+};
+
+const ROWS: &str = "rows";
+const SESSION: &str = "session";
+const COMMIT: &str = "commit";
+const LIST: &str = "list";
+const MASKED: &str = "masked";
+const OPENING: &str = "opening";
+
+/// A list that was read, with its sealed copy.
+pub(super) struct List {
+    /// Taken out when it is masked: nothing needs it in memory after that.
+    set: Option<CanonicalSet>,
+    items: u64,
+    rows: RowMap,
+    counts: Counts,
+    files: Files,
+}
+
+/// The sealed files of a run.
+#[derive(Clone)]
+pub(super) struct Files {
+    folder: PathBuf,
+    /// Binds the copy of the rows to this run before the run has an id; kept in `session`.
+    rows_id: Arc<Zeroizing<[u8; 16]>>,
+    run_id: String,
+}
+
+/// What became of the rows.
+#[derive(Clone)]
+pub(super) struct Counts {
+    pub(super) read: u64,
+    pub(super) duplicates: u64,
+    pub(super) rejects: Rejects,
+}
+
+impl List {
+    /// Reads the list, and seals a copy of what was read.
+    pub(super) fn load(home: &Home, seal_key: &SealKey, input: &Input) -> Result<Self, Fault> {
+        let rows_id = random::<16>()?;
+        let folder = home.private().join(format!(".new-{}", data_encoding::HEXLOWER.encode(&rows_id[..])));
+        durable::create_folder(&folder).map_err(|error| storage(&folder, &error))?;
+        let files = Files { folder, rows_id: Arc::new(rows_id), run_id: String::new() };
+        let Loaded { set, rows, rows_read: read, duplicates, rejects, .. } =
+            files.read(seal_key, input).inspect_err(|_| remove(&files.folder))?;
+        let counts = Counts { read, duplicates, rejects };
+        Ok(Self { items: set.len() as u64, set: Some(set), rows, counts, files })
+    }
+
+    /// Gives the sealed files the run's id.
+    pub(super) fn named(mut self, run_id: &str) -> Result<Self, Fault> {
+        let folder = self.files.folder.with_file_name(run_id);
+        durable::rename_new(&self.files.folder, &folder).map_err(|error| storage(&folder, &error))?;
+        self.files.folder = folder;
+        self.files.run_id = run_id.to_owned();
+        Ok(self)
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.files.folder
+    }
+
+    pub(super) fn files(&self) -> Files {
+        self.files.clone()
+    }
+
+    /// Items without duplicates and rejects.
+    pub(super) fn items(&self) -> u64 {
+        self.items
+    }
+
+    /// The canonical set, for masking; there is none a second time.
+    pub(super) fn take_set(&mut self) -> Result<CanonicalSet, Fault> {
+        self.set.take().ok_or_else(|| Fault::new(Code::Unexpected, "the list was masked already"))
+    }
+
+    pub(super) fn rows(&self) -> &RowMap {
+        &self.rows
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.counts.clone()
+    }
+
+    /// The very rows that were read, from their sealed copy.
+    pub(super) fn reopen(&self, spec: &Spec, seal_key: &SealKey) -> Result<Box<dyn Source>, Fault> {
+        let path = self.files.folder.join(ROWS);
+        let file = File::open(&path).map_err(|error| storage(&path, &error))?;
+        let copy = SealedReader::new(file, seal_key, self.files.rows_label()).map_err(|error| storage(&path, &error))?;
+        Ok(input::reopen(spec, copy)?)
+    }
+
+    /// Makes durable what a run needs to go on after a crash, before our Commit exists.
+    pub(super) fn store_session(&self, seal_key: &SealKey, seed: &SessionSeed, hellos: [&Hello; 2]) -> Result<(), Fault> {
+        let mut content = Zeroizing::new(Vec::with_capacity(2048));
+        content.extend_from_slice(seed.as_bytes());
+        content.extend_from_slice(&self.files.rows_id[..]);
+        for hello in hellos.map(Hello::encode) {
+            content.extend_from_slice(&(hello.len() as u32).to_be_bytes());
+            content.extend_from_slice(&hello);
+        }
+        self.files.store(seal_key, SESSION, &content)
+    }
+
+    /// Makes our Commit durable before it is sent: a run that goes on must send the same one.
+    pub(super) fn store_commit(&self, seal_key: &SealKey, commit: &Message) -> Result<(), Fault> {
+        match commit {
+            Message::Commit(commit) => self.files.store(seal_key, COMMIT, &commit.encode()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        // A list that no session was agreed for leaves nothing behind.
+        if self.files.run_id.is_empty() {
+            remove(&self.files.folder);
+        }
+    }
+}
+
+impl Files {
+    fn read(&self, seal_key: &SealKey, input: &Input) -> Result<Loaded, Fault> {
+        let path = self.folder.join(ROWS);
+        let file = durable::create_private(&path).map_err(|error| storage(&path, &error))?;
+        let copy = SealedWriter::new(file, seal_key, self.rows_label()).map_err(|error| storage(&path, &error))?;
+        let spec = input.spec();
+        let source = input::open(&spec, Some(copy))?;
+        let limits = Limits { max_rejects: input.max_rejects, ..Limits::default() };
+        Ok(input::load(source, &spec, input.profile, &limits)?)
+    }
+
+    /// Seals the set, the masked list and what opens it.
+    pub(super) fn store_masked(
+        &self,
+        seal_key: &SealKey,
+        set: &CanonicalSet,
+        masked: &MaskedList,
+    ) -> Result<(), Fault> {
+        self.stream(seal_key, LIST, |out| set.write_to(out))?;
+        self.stream(seal_key, MASKED, |out| {
+            masked.items.iter().try_for_each(|masked| {
+                out.write_all(&masked.element)?;
+                out.write_all(&masked.item.to_be_bytes())
+            })
+        })?;
+        let Some(opening) = &masked.opening else { return Ok(()) };
+        let mut content = Zeroizing::new(Vec::new());
+        content.extend_from_slice(opening.list_seed.as_bytes());
+        content.extend_from_slice(opening.salt.as_bytes());
+        content.extend_from_slice(&opening.mask_proof);
+        self.store(seal_key, OPENING, &content)
+    }
+
+    fn store(&self, seal_key: &SealKey, kind: &'static str, content: &[u8]) -> Result<(), Fault> {
+        let path = self.folder.join(kind);
+        let sealed = seal::seal_bytes(seal_key, self.label(kind), content).map_err(|error| storage(&path, &error))?;
+        replace(&path, &sealed)
+    }
+
+    fn stream(
+        &self,
+        seal_key: &SealKey,
+        kind: &'static str,
+        write: impl FnOnce(&mut BufWriter<SealedWriter<File>>) -> std::io::Result<()>,
+    ) -> Result<(), Fault> {
+        let path = self.folder.join(kind);
+        let sealed = durable::create_private(&path).and_then(|file| {
+            let mut out = BufWriter::new(SealedWriter::new(file, seal_key, self.label(kind))?);
+            write(&mut out)?;
+            out.into_inner().map_err(std::io::IntoInnerError::into_error)?.finish()?.sync_all()
+        });
+        sealed.map_err(|error| storage(&path, &error))
+    }
+
+    fn label(&self, kind: &'static str) -> Label<'_> {
+        Label { kind, owner: self.run_id.as_bytes() }
+    }
+
+    fn rows_label(&self) -> Label<'_> {
+        Label { kind: ROWS, owner: &self.rows_id[..] }
+    }
+}
+
+/// After our signature: the key's seed goes, and where nothing is to be opened later, everything.
+pub(super) fn settle(folder: &Path, openable: bool) -> Result<(), Fault> {
+    if !openable {
+        remove(folder);
+        return Ok(());
+    }
+    for kind in [SESSION, COMMIT, ROWS] {
+        let path = folder.join(kind);
+        durable::remove(&path).map_err(|error| storage(&path, &error))?;
+    }
+    Ok(())
+}
+
+/// Removes a run's sealed files; what can't be removed stays sealed.
+pub(super) fn remove(folder: &Path) {
+    if let Err(error) = fs::remove_dir_all(folder) {
+        tracing::warn!(folder = %folder.display(), %error, "sealed files could not be removed");
+    }
+}

@@ -1,0 +1,127 @@
+//! One conversation with a peer: messages out by a task of their own, messages in, signs of life while we compute.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use psi_core::message::{Message, Working};
+use tokio::{sync::mpsc, task::JoinHandle, time};
+
+use crate::{
+    fault::{Code, Fault},
+    link::{Frame, Link, LinkError, LinkReceiver},
+};
+
+/// How often a party that computes says that it is alive.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+/// How long to wait for the other side to take note of a refusal.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Messages that wait for the link.
+const QUEUE: usize = 2;
+
+/// A conversation; to be ended by [`Talk::end`] or [`Talk::refuse`].
+pub(super) struct Talk {
+    out: mpsc::Sender<Frame>,
+    sending: JoinHandle<Result<(), LinkError>>,
+    receiver: LinkReceiver,
+    /// A message that came while we computed.
+    early: Option<Message>,
+}
+
+impl Talk {
+    pub(super) fn new(link: Link) -> Self {
+        let (out, mut frames) = mpsc::channel::<Frame>(QUEUE);
+        let mut sender = link.sender;
+        let sending = tokio::spawn(async move {
+            while let Some(frame) = frames.recv().await {
+                sender.send(frame).await?;
+            }
+            sender.end().await
+        });
+        Self { out, sending, receiver: link.receiver, early: None }
+    }
+
+    /// Queues a message; waits while the queue is full.
+    pub(super) async fn send(&mut self, message: Message) -> Result<(), Fault> {
+        match self.out.send(message.into()).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.cause().await),
+        }
+    }
+
+    /// The queue itself, for a caller that has several things to wait for.
+    pub(super) fn out(&self) -> mpsc::Sender<Frame> {
+        self.out.clone()
+    }
+
+    /// The next message; signs of life are passed over, and a refusal is an error. Safe to be dropped half-way.
+    pub(super) async fn receive(&mut self) -> Result<Message, Fault> {
+        if let Some(message) = self.early.take() {
+            return Ok(message);
+        }
+        loop {
+            match Message::try_from(self.receiver.receive().await?)? {
+                Message::Working(_) => {}
+                Message::Refusal(refusal) => return Err(Fault::refused_by_peer(&refusal)),
+                message => return Ok(message),
+            }
+        }
+    }
+
+    /// Waits for `work`, tells the peer every few seconds that we are alive, and notices if the peer is not.
+    pub(super) async fn meanwhile<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Fault>>,
+        done: &AtomicU64,
+        of: u64,
+    ) -> Result<T, Fault> {
+        let mut work = pin!(work);
+        let mut tick = time::interval_at(time::Instant::now() + SIGN_OF_LIFE, SIGN_OF_LIFE);
+        loop {
+            tokio::select! {
+                result = &mut work => return result,
+                _ = tick.tick() => {
+                    let working = Working { done: done.load(Ordering::Relaxed), of };
+                    // A full queue says as much as a sign of life.
+                    let _ = self.out.try_send(Message::Working(working).into());
+                }
+                message = self.receive(), if self.early.is_none() => self.early = Some(message?),
+            }
+        }
+    }
+
+    /// Why nobody takes our messages any more.
+    pub(super) async fn cause(&mut self) -> Fault {
+        loop {
+            if let Err(fault) = self.receive().await {
+                return fault;
+            }
+        }
+    }
+
+    /// Ends the conversation properly.
+    pub(super) async fn end(self) -> Result<(), Fault> {
+        drop(self.out);
+        match self.sending.await {
+            Ok(sent) => sent?,
+            Err(error) => return Err(Fault::new(Code::Unexpected, error.to_string())),
+        }
+        Ok(self.receiver.end().await?)
+    }
+
+    /// Tells the peer why we end the conversation; whether it hears is not for us to wait long for.
+    pub(super) async fn refuse(mut self, fault: &Fault) {
+        let farewell = async {
+            if self.out.send(Message::Refusal(fault.refusal()).into()).await.is_ok() {
+                drop(self.out);
+                let _ = self.sending.await;
+                // What the peer still says has no reader any more; its end shows that it has our refusal.
+                while self.receiver.receive().await.is_ok() {}
+            }
+        };
+        let _ = time::timeout(FAREWELL, farewell).await;
+    }
+}

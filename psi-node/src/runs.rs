@@ -1,0 +1,321 @@
+//! The records of runs: finished ones, which may be handed out, and every attempt (docs/ARCHITECTURE.md, "Folders").
+//!
+//! `runs/ID` appears in one rename with everything in it. Until both have signed it is `runs/.closing-ID`, with our own
+//! signature alone; should the peer show the full statement in a later hello, the run is finished from there.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use data_encoding::HEXLOWER;
+use psi_core::{
+    message::{ChainHead, Digest},
+    session::{Closing, Signed},
+    signature::PublicKey,
+    statement::Statement,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    durable,
+    fault::{Code, Fault},
+    home::Home,
+    output::Prepared,
+};
+
+/// Name of the statement in a run's folder.
+pub const STATEMENT: &str = "statement.note";
+/// Name of the transcript in a run's folder.
+pub const TRANSCRIPT: &str = "transcript";
+/// Name of the evidence in a run's folder.
+pub const EVIDENCE: &str = "evidence";
+
+const CLOSING: &str = ".closing-";
+
+/// The id of a run, the same on both sides: the initiator's start in UTC, and the first eight digits of the session id.
+pub fn run_id(started: u64, sid: &Digest) -> String {
+    let time = DateTime::<Utc>::from_timestamp(started.min(MAX_TIME) as i64, 0).unwrap_or_default();
+    format!("{}-{}", time.format("%Y%m%dT%H%M%SZ"), &HEXLOWER.encode(sid)[..8])
+}
+
+/// The last second of the year 9999.
+const MAX_TIME: u64 = 253_402_300_799;
+
+/// A moment as people and programs read it: RFC 3339, UTC.
+pub fn time(seconds: u64) -> String {
+    let time = DateTime::<Utc>::from_timestamp(seconds.min(MAX_TIME) as i64, 0).unwrap_or_default();
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// The folders of a node's runs.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    home: Home,
+}
+
+/// A statement of a chain, with the note that carries both signatures.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// What was signed.
+    pub statement: Statement,
+    /// With the signatures.
+    pub note: Vec<u8>,
+}
+
+impl Runs {
+    /// The runs of the node that lives there.
+    pub fn of(home: &Home) -> Self {
+        Self { home: home.clone() }
+    }
+
+    /// The folder of a finished run.
+    pub fn folder(&self, id: &str) -> PathBuf {
+        self.home.runs().join(id)
+    }
+
+    /// The chain of statements with that peer for that job, oldest first; gaps and doubles are damage.
+    ///
+    /// # Errors
+    /// [`Code::State`], with the file.
+    pub fn chain(&self, us: PublicKey, peer: PublicKey, job: &str) -> Result<Vec<Link>, Fault> {
+        let mut chain = Vec::new();
+        for folder in folders(&self.home.runs())? {
+            let path = folder.join(STATEMENT);
+            let note = fs::read(&path).map_err(|error| damaged(&path, &error))?;
+            let (statement, _) = Statement::read_note(&note).map_err(|error| damaged(&path, &error))?;
+            if statement.job == job && is_pair(&statement, us, peer) {
+                chain.push(Link { statement, note });
+            }
+        }
+        chain.sort_by_key(|link| link.statement.previous.height);
+        let mut head = ChainHead::default();
+        for link in &chain {
+            if link.statement.previous != head {
+                let wrong = format!("the statements of job {job:?} do not form a chain at height {}", head.height + 1);
+                return Err(damaged(&self.home.runs(), &wrong));
+            }
+            head = link.statement.head();
+        }
+        Ok(chain)
+    }
+
+    /// Makes a run's record durable before our Close is sent: with our signature alone.
+    ///
+    /// # Errors
+    /// [`Code::Storage`].
+    pub fn store_closing(&self, id: &str, closing: &Closing) -> Result<(), Fault> {
+        let folder = self.closing_folder(id)?;
+        replace(&folder.join(TRANSCRIPT), &closing.transcript().encode())?;
+        replace(&folder.join(STATEMENT), &closing.half_signed_note())
+    }
+
+    /// The folder of a run that is not finished, made if it isn't there; evidence is written here.
+    ///
+    /// # Errors
+    /// [`Code::Storage`].
+    pub fn closing_folder(&self, id: &str) -> Result<PathBuf, Fault> {
+        let folder = self.home.runs().join(format!("{CLOSING}{id}"));
+        durable::create_folder(&folder).map_err(|error| storage(&folder, &error))?;
+        Ok(folder)
+    }
+
+    /// Removes the folder of a run that failed before we signed.
+    pub fn discard(&self, id: &str) {
+        // Nothing refers to it; what stays is litter that the next cleaning finds.
+        let _ = fs::remove_dir_all(self.home.runs().join(format!("{CLOSING}{id}")));
+    }
+
+    /// Turns the record of a run into that of a finished one.
+    ///
+    /// # Errors
+    /// [`Code::Storage`].
+    pub fn finish(&self, id: &str, signed: &Signed) -> Result<PathBuf, Fault> {
+        self.finish_with(id, &signed.note())
+    }
+
+    fn finish_with(&self, id: &str, note: &[u8]) -> Result<PathBuf, Fault> {
+        let closing = self.closing_folder(id)?;
+        replace(&closing.join(STATEMENT), note)?;
+        let folder = self.folder(id);
+        durable::rename_new(&closing, &folder).map_err(|error| storage(&folder, &error))?;
+        Ok(folder)
+    }
+
+    /// Stores a statement that the peer showed us: finishes the run that waits for it, or records it alone.
+    ///
+    /// # Errors
+    /// [`Code::Storage`].
+    pub fn adopt(&self, statement: &Statement, note: &[u8]) -> Result<(), Fault> {
+        let id = run_id(statement.parties[0].started, &statement.sid);
+        if self.folder(&id).exists() {
+            return Ok(());
+        }
+        let folder = self.finish_with(&id, note)?;
+        tracing::info!(run = id, folder = %folder.display(), "adopted a statement that the peer had and we did not");
+        let attempts = Attempts::of(&self.home);
+        match attempts.read(&id)? {
+            Some(attempt) => attempts.release(attempt),
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_pair(statement: &Statement, us: PublicKey, peer: PublicKey) -> bool {
+    let keys = statement.parties.each_ref().map(|party| party.key);
+    keys == [us, peer] || keys == [peer, us]
+}
+
+/// The folders of finished runs.
+fn folders(runs: &Path) -> Result<Vec<PathBuf>, Fault> {
+    let entries = match fs::read_dir(runs) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|error| damaged(runs, &error))?,
+    };
+    let mut folders = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| damaged(runs, &error))?;
+        let finished = !entry.file_name().to_string_lossy().starts_with('.');
+        if finished && entry.path().is_dir() {
+            folders.push(entry.path());
+        }
+    }
+    Ok(folders)
+}
+
+/// How far an attempt came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Our Commit is on its way: from here on something is disclosed, and it counts.
+    Committed,
+    /// We signed; the peer has not, as far as we know.
+    Closing,
+    /// Both signed, and the result is released.
+    Complete,
+    /// It ended before we signed.
+    Failed,
+}
+
+/// The record of an attempt: what was disclosed to whom, and how it ended. Counts and names, no identifiers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attempt {
+    /// Run id.
+    pub run_id: String,
+    /// Name of the job.
+    pub job: String,
+    /// The agreement.
+    pub agreement: String,
+    /// Our name for the peer.
+    pub peer: String,
+    /// Its key.
+    pub peer_key: String,
+    /// The identifier type.
+    pub profile: String,
+    /// `initiator` or `responder`.
+    pub role: String,
+    /// When our Commit was made, in seconds since 1970.
+    pub committed: u64,
+    /// Items of our list.
+    pub items_ours: u64,
+    /// Items of the peer's list: as many identifiers could it test.
+    pub items_theirs: u64,
+    /// How far it came.
+    pub state: State,
+    /// Where the result goes.
+    pub output: PathBuf,
+    /// Code and text of the error that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The records of attempts of a node.
+#[derive(Clone, Debug)]
+pub struct Attempts {
+    folder: PathBuf,
+}
+
+impl Attempts {
+    /// The attempts of the node that lives there.
+    pub fn of(home: &Home) -> Self {
+        Self { folder: home.attempts() }
+    }
+
+    /// Writes a record durably, in place of an earlier one of the same run.
+    ///
+    /// # Errors
+    /// [`Code::Storage`].
+    pub fn write(&self, attempt: &Attempt) -> Result<(), Fault> {
+        durable::create_folder(&self.folder).map_err(|error| storage(&self.folder, &error))?;
+        let mut json = serde_json::to_vec_pretty(attempt).expect("names and numbers always have a JSON form");
+        json.push(b'\n');
+        replace(&self.path(&attempt.run_id), &json)
+    }
+
+    /// Keeps the transcript of a run that failed, as far as it came: its step signatures show a third party how far.
+    ///
+    /// # Errors
+    /// [`Code::Storage`].
+    pub fn keep_transcript(&self, run_id: &str, transcript: &[u8]) -> Result<(), Fault> {
+        replace(&self.folder.join(format!("{run_id}.transcript")), transcript)
+    }
+
+    /// The record of a run; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Code::State`] if it can't be read.
+    pub fn read(&self, run_id: &str) -> Result<Option<Attempt>, Fault> {
+        let path = self.path(run_id);
+        match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(damaged(&path, &error)),
+            Ok(json) => serde_json::from_slice(&json).map(Some).map_err(|error| damaged(&path, &error)),
+        }
+    }
+
+    /// How many attempts of that job with that key were committed after `since`, in seconds since 1970.
+    ///
+    /// # Errors
+    /// [`Code::State`] if a record can't be read.
+    pub fn count_since(&self, job: &str, peer_key: PublicKey, since: u64) -> Result<u32, Fault> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            entries => entries.map_err(|error| damaged(&self.folder, &error))?,
+        };
+        let key = peer_key.to_string();
+        let mut count = 0;
+        for entry in entries {
+            let name = entry.map_err(|error| damaged(&self.folder, &error))?.file_name();
+            let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".json")) else { continue };
+            let attempt = self.read(id)?;
+            let counts = attempt.is_some_and(|a| a.job == job && a.peer_key == key && a.committed > since);
+            count += u32::from(counts);
+        }
+        Ok(count)
+    }
+
+    /// Releases the result of a run whose statement has both signatures now.
+    fn release(&self, attempt: Attempt) -> Result<(), Fault> {
+        let released = Prepared::of(&attempt.output, &attempt.run_id)?.release()?;
+        tracing::info!(run = attempt.run_id, ?released, output = %attempt.output.display(), "released the result");
+        self.write(&Attempt { state: State::Complete, error: None, ..attempt })
+    }
+
+    fn path(&self, run_id: &str) -> PathBuf {
+        self.folder.join(format!("{run_id}.json"))
+    }
+}
+
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), Fault> {
+    durable::replace(path, content).map_err(|error| storage(path, &error))
+}
+
+pub(crate) fn storage(path: &Path, error: &io::Error) -> Fault {
+    Fault::new(Code::Storage, format!("{}: {error}", path.display()))
+}
+
+fn damaged(path: &Path, error: &dyn std::fmt::Display) -> Fault {
+    Fault::new(Code::State, format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,106 @@
+//! The listening node: answers partners, reissues its certificate, and takes changes of its configuration.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    time,
+};
+
+use crate::{
+    fault::{Code, Fault},
+    link::{
+        Link,
+        grpc::{self, Handler, Pong, Status},
+    },
+    node::{Node, SOFTWARE},
+    report::Silent,
+    run,
+    tls::accept::Peer,
+};
+
+/// How often the certificate is issued anew; it is valid for 90 days.
+const REISSUE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often the configuration file is looked at for changes.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Serves until `shutdown` is ready; open sessions then have ten seconds to end.
+///
+/// # Errors
+/// [`Code::Unexpected`] if serving ends by itself.
+pub async fn serve(node: Arc<Node>, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) -> Result<(), Fault> {
+    let upkeep = tokio::spawn(upkeep(node.clone()));
+    let answering = Arc::new(Answering(node.clone()));
+    let served = grpc::serve(listener, node.tls(), answering, node.settings(), shutdown).await;
+    upkeep.abort();
+    served.map_err(|error| Fault::new(Code::Unexpected, error.to_string()))
+}
+
+/// What happens by the clock and on SIGHUP.
+async fn upkeep(node: Arc<Node>) {
+    let mut reissue = time::interval_at(time::Instant::now() + REISSUE, REISSUE);
+    let mut look = time::interval(LOOK);
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    let mut seen = modified(&node);
+    loop {
+        tokio::select! {
+            _ = reissue.tick() => match node.tls().credentials().reissue() {
+                Ok(()) => tracing::info!("certificate reissued"),
+                Err(error) => tracing::error!(%error, "the certificate could not be reissued; the old one stays"),
+            },
+            _ = look.tick() => {
+                let now = modified(&node);
+                if now != seen {
+                    seen = now;
+                    reload(&node);
+                }
+            }
+            _ = hangup.recv() => reload(&node),
+        }
+    }
+}
+
+fn modified(node: &Node) -> Option<std::time::SystemTime> {
+    node.home().config().metadata().and_then(|metadata| metadata.modified()).ok()
+}
+
+fn reload(node: &Node) {
+    match node.reload() {
+        Ok(()) => tracing::info!("configuration read again"),
+        Err(fault) => tracing::error!(code = %fault.code, %fault, "the configuration can't be used; the old one stays"),
+    }
+}
+
+/// Answers the calls of partners.
+struct Answering(Arc<Node>);
+
+impl Handler for Answering {
+    async fn session(&self, peer: Peer, link: Link) -> Result<(), Status> {
+        let name = self.name_of(&peer);
+        match run::answer(&self.0, &peer, link, Arc::new(Silent)).await {
+            Ok(summary) => {
+                let (run, matches) = (&summary.run_id, summary.matches);
+                tracing::info!(run, peer = name, matches, rejected = summary.rows_rejected, "run complete");
+                Ok(())
+            }
+            Err(fault) => {
+                tracing::warn!(peer = name, code = %fault.code, %fault, "session ended");
+                let row = fault.refusal_row();
+                Err(Status { code: row.grpc, text: row.cause })
+            }
+        }
+    }
+
+    async fn ping(&self, _: Peer) -> Result<Pong, Status> {
+        Ok(Pong { software: SOFTWARE.to_owned(), clock: self.0.tls().clock().since_epoch() })
+    }
+}
+
+impl Answering {
+    fn name_of(&self, peer: &Peer) -> String {
+        let config = self.0.config();
+        let known = config.peers.iter().find(|(_, known)| known.key == peer.key);
+        known.map_or_else(|| peer.key.to_string(), |(name, _)| name.clone())
+    }
+}
