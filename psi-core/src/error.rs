@@ -285,6 +285,9 @@ pub enum Misuse {
         /// How many were given.
         got: u64,
     },
+    /// We commit before we have the statements that the peer has.
+    #[error("statements of the peer are missing")]
+    Behind,
     /// The exchange was closed before its last step ended.
     #[error("the exchange is not finished")]
     Unfinished,

@@ -161,7 +161,10 @@ impl Hello {
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(bytes);
         Self::read(&mut reader).and_then(|hello| reader.finish().map(|()| hello)).map_err(|malformed| {
-            if malformed.unknown {
+            // The versions come first, so that a Hello of another version is known as such whatever follows them.
+            if Reader::new(bytes).versions().is_ok_and(|versions| !versions.contains(&PROTOCOL_VERSION)) {
+                Incompatible::Nothing("protocol version").into()
+            } else if malformed.unknown {
                 Incompatible::Unknown(malformed.what).into()
             } else {
                 Fault::Malformed(malformed).at(Place::Hello)
@@ -171,7 +174,7 @@ impl Hello {
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {
-            versions: reader.list(64, "versions", |reader| reader.u16("version"))?,
+            versions: reader.versions()?,
             suites: reader.list(64, "suites", |reader| reader.u16("suite"))?,
             role: read_role(reader)?,
             key: read_key(reader, "key")?,
@@ -184,7 +187,7 @@ impl Hello {
             started: reader.u64("started")?,
             software: reader.text("software")?,
             operator: read_operator(reader)?,
-            chain: ChainHead { height: reader.u64("chain height")?, digest: reader.fixed("chain digest")? },
+            chain: ChainHead { height: read_height(reader)?, digest: reader.fixed("chain digest")? },
         })
     }
 }
@@ -197,6 +200,18 @@ pub fn is_operator_name(name: &str) -> bool {
 fn read_operator(reader: &mut Reader<'_>) -> Result<String, Malformed> {
     let name = reader.text("operator")?;
     if is_operator_name(&name) { Ok(name) } else { Err(reader.malformed("operator")) }
+}
+
+impl Reader<'_> {
+    fn versions(&mut self) -> Result<Vec<u16>, Malformed> {
+        self.list(64, "versions", |reader| reader.u16("version"))
+    }
+}
+
+/// Far above what any pair reaches, and far below what could overflow.
+fn read_height(reader: &mut Reader<'_>) -> Result<u64, Malformed> {
+    let height = reader.u64("chain height")?;
+    if height < 1 << 48 { Ok(height) } else { Err(reader.malformed("chain height")) }
 }
 
 fn read_key(reader: &mut Reader<'_>, what: &'static str) -> Result<PublicKey, Malformed> {

@@ -10,6 +10,8 @@ use crate::key::Role;
 
 /// The most elements that one message may carry.
 pub const MAX_CHUNK: usize = 16_384;
+/// The most items of a list: the hashes of its chunks must fit into one Commit of less than 1 MiB.
+pub const MAX_ITEMS: u64 = 500_000_000;
 /// The most steps a list is cut into; an abort gains the aborter at most one step's share.
 pub const MAX_STEPS: u64 = 64;
 /// The fewest items a step of the smaller list holds, but for its last.

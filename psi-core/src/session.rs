@@ -23,7 +23,7 @@ pub use opening::{Agreed, ChainGap, Committed, MAX_CLOCK_SKEW, Opening};
 pub use task::{Answer, EvaluateTask, JoinKey, JoinKeys, Side, Verified, VerifyTask};
 
 pub(crate) use exchange::Outcome;
-pub(crate) use opening::{check_agreement, check_list_commitment};
+pub(crate) use opening::{check_list_commitment, check_not_ours, compare};
 
 use crate::{
     element::Element,

@@ -264,7 +264,7 @@ impl<'a> Lines<'a> {
         let lists = terms.profiles.iter().map(|profile| self.list(profile.id())).collect::<Result<_, _>>()?;
         let (steps, transcript) = (self.number("steps")?, self.digest("transcript")?);
         let height: u64 = self.number("chain-height")?;
-        let height = height.checked_sub(1).ok_or_else(|| self.wrong("chain-height"))?;
+        let height = height.checked_sub(1).filter(|height| *height < 1 << 48).ok_or_else(|| self.wrong("chain-height"))?;
         let previous = ChainHead { height, digest: self.digest("chain-previous")? };
         Ok(Statement { sid, protocol, job, agreement, terms, parties, lists, steps, transcript, previous })
     }

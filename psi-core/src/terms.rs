@@ -109,7 +109,7 @@ impl Terms {
             suite,
             output: reader.known(output, "output")?,
             proved: reader.flag("proved")?,
-            profiles: reader.list(MAX_LISTS, "profiles", read_profile)?,
+            profiles: read_profiles(reader)?,
             min_items: reader.u64("min-items")?,
             max_items: reader.u64("max-items")?,
             max_runs_per_day: reader.u32("max-runs-per-day")?,
@@ -121,6 +121,13 @@ impl Terms {
 
 pub(crate) fn yes_no(value: bool) -> &'static str {
     if value { "yes" } else { "no" }
+}
+
+/// At least one, none twice.
+fn read_profiles(reader: &mut Reader<'_>) -> Result<Vec<Profile>, Malformed> {
+    let profiles = reader.list(MAX_LISTS, "profiles", read_profile)?;
+    let twice = profiles.iter().enumerate().any(|(at, profile)| profiles[..at].contains(profile));
+    if profiles.is_empty() || twice { Err(reader.malformed("profiles")) } else { Ok(profiles) }
 }
 
 fn read_profile(reader: &mut Reader<'_>) -> Result<Profile, Malformed> {

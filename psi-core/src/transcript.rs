@@ -2,7 +2,8 @@
 //! (docs/PROTOCOL.md, "Transcript").
 //!
 //! A transcript is a title and records of `kind (1) ‖ length (4) ‖ payload`: both Hellos, both Commits, and for each step its
-//! record and the two signatures under it. A running hash goes over all of them; the statement names its last value.
+//! record and the two signatures under it. A running hash goes over all of them but the signatures, which verify on their
+//! own; the statement names its last value.
 
 use sha2::{Digest as _, Sha512_256};
 use thiserror::Error;

@@ -15,7 +15,7 @@ use crate::{
     merkle,
     message::{Commit, Digest, Hello, StepEnd},
     plan::{Chunk, Plan},
-    session::{Outcome as SessionOutcome, check_agreement, check_list_commitment},
+    session::{Outcome as SessionOutcome, check_list_commitment, check_not_ours, compare},
     signature::PublicKey,
     statement::Statement,
     transcript::{self, Answered, Transcript},
@@ -112,7 +112,9 @@ fn run(
     }
     report.identities(&statement, pins)?;
     let transcript = report.check("transcript is complete and in canonical form", Transcript::decode(transcript))?;
-    let session = report.check("both hellos agree on parties and terms", Session::read(&transcript))?;
+    let named = check_session_id(&statement, &transcript);
+    report.check("the statement is about this transcript's hellos", named)?;
+    let session = report.check("both hellos agree on parties, terms and counts", Session::read(&transcript))?;
     report.check("both commits are signed, with a proof of each key", session.check_commits())?;
     let running = report.check("every step is committed to and signed by both", session.check_steps(&transcript))?;
     let follows = session.check_statement(&statement, running);
@@ -123,6 +125,13 @@ fn run(
         Outcome::NotPossible("no transcript shows it; only opening the list to an auditor does"),
     );
     Ok(())
+}
+
+/// Binds both Hellos to what was signed, before anything in them is believed.
+fn check_session_id(statement: &Statement, transcript: &Transcript) -> Result<(), &'static str> {
+    let [initiator, responder] = &transcript.hellos;
+    let sid = transcript::session_id(initiator, responder);
+    if sid == statement.sid { Ok(()) } else { Err("transcript: the hellos are not those of the session that was signed") }
 }
 
 impl Report {
@@ -186,10 +195,7 @@ impl Session {
         };
         let hellos = [hello(Role::Initiator)?, hello(Role::Responder)?];
         let [initiator, responder] = &hellos;
-        if (initiator.key, initiator.peer_key) != (responder.peer_key, responder.key) {
-            return Err(in_record(Role::Responder, "hello", "the hellos name different keys"));
-        }
-        check_agreement(initiator, responder).map_err(|error| in_record(Role::Responder, "hello", error))?;
+        compare(initiator, responder).map_err(|error| in_record(Role::Responder, "hello", error))?;
         let commit = |role: Role| {
             let decoded = Commit::decode(&transcript.commits[usize::from(role.code())]);
             decoded.map_err(|error| in_record(role, "commit", error))
@@ -225,6 +231,10 @@ impl Session {
                 check_list_commitment(hello, &self.sid, &self.plan, list as u16, commitment)
                     .map_err(|fault| in_record(role, "commit", fault))?;
             }
+        }
+        for (initiator, responder) in self.commits[0].lists.iter().zip(&self.commits[1].lists) {
+            let distinct = check_not_ours(initiator, responder);
+            distinct.map_err(|_| in_record(Role::Responder, "commit", "it repeats the initiator's"))?;
         }
         Ok(())
     }
@@ -330,10 +340,15 @@ impl Session {
             return Err("the answers are not those of the transcript".to_owned());
         }
         let (masked, rest) = chunk.masked.as_chunks::<ELEMENT_BYTES>();
-        let (answers, _) = chunk.answers.as_chunks::<ELEMENT_BYTES>();
-        let (Some(first), Some(last), true) = (masked.first(), masked.last(), rest.is_empty()) else {
+        let (answers, over) = chunk.answers.as_chunks::<ELEMENT_BYTES>();
+        let due = self.plan.chunks_of(chunk.role, chunk.list).find(|due| due.index == chunk.index);
+        let whole = rest.is_empty() && over.is_empty();
+        let (Some(first), Some(last), true) = (masked.first(), masked.last(), whole) else {
             return Err("no whole number of elements".to_owned());
         };
+        if due.is_none_or(|due| due.len as usize != masked.len()) {
+            return Err("another number of elements than planned".to_owned());
+        }
         strictly_ascending(None, masked).map_err(|wrong| wrong.to_string())?;
         self.check_proof(chunk, answered, masked, answers)?;
         Ok((*first, *last))

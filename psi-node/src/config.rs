@@ -10,9 +10,11 @@ use std::{
 use psi_core::{
     identifier::Profile,
     message::is_operator_name,
+    plan::MAX_ITEMS,
     signature::PublicKey,
     suite::SuiteId,
     terms::{Output, Terms},
+    wire::MAX_TEXT,
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -181,6 +183,12 @@ impl Config {
 
     fn check(&self) -> Result<(), String> {
         for (name, job) in &self.jobs {
+            if name.is_empty() || !is_line(name) {
+                return Err(format!("jobs.{name:?}: expected a name on one line, at most {MAX_TEXT} bytes"));
+            }
+            if !is_line(&job.agreement) {
+                return Err(format!("jobs.{name}.agreement: expected one line, at most {MAX_TEXT} bytes"));
+            }
             if !self.peers.contains_key(&job.peer) {
                 return Err(format!("jobs.{name}.peer: no peer {:?}", job.peer));
             }
@@ -214,8 +222,10 @@ impl Config {
     }
 }
 
-/// The most items of a list that this version takes.
-pub const MAX_ITEMS: u64 = 1 << 30;
+/// What a Hello can carry.
+fn is_line(text: &str) -> bool {
+    text.len() <= MAX_TEXT && !text.chars().any(char::is_control)
+}
 
 fn no_such<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Fault {
     let nearest = known.min_by_key(|known| strsim::levenshtein(known, name));

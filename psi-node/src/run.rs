@@ -23,6 +23,7 @@ use std::{
 };
 
 use psi_core::{
+    error::Incompatible,
     key::{Role, SessionSeed},
     mask::MaskedList,
     message::{ChainHead, Close, Hello, MAX_STATEMENTS, Message, PROTOCOL_VERSION},
@@ -233,7 +234,10 @@ impl<'a> Run<'a> {
         chain: &[runs::Link],
     ) -> Result<(), Fault> {
         if let ChainGap::TheyLack(height) = agreed.gap() {
-            let missing = &chain[(height as usize).min(chain.len())..];
+            let (known, missing) = chain.split_at((height as usize).min(chain.len()));
+            if known.last().map(|link| link.statement.head()).unwrap_or_default() != agreed.theirs().chain {
+                return Err(Incompatible::Forked { height }.into());
+            }
             for part in missing.chunks(MAX_STATEMENTS) {
                 talk.send(Message::Statements(part.iter().map(|link| link.note.clone()).collect())).await?;
             }
@@ -293,7 +297,7 @@ impl<'a> Run<'a> {
         };
         let (committed, commit) = agreed.commit(&lists, self.node.identity())?;
         list.store_commit(self.node.seal_key(), &commit)?;
-        record.write()?;
+        record.commit(self.node.now())?;
         talk.send(commit).await?;
         let exchange = committed.accept(talk.receive().await?)?;
         self.progress.phase(Phase::Exchanging, items[0] + items[1]);
@@ -311,7 +315,7 @@ impl<'a> Run<'a> {
         let (closing, close) = exchange.close(&[matches])?;
         let signed = self.close(talk, closing, close, early, runs, record).await?;
         let folder = runs.finish(&record.attempt.run_id, &signed)?;
-        prepared.release()?;
+        prepared.release().map_err(|error| waiting(error.into(), &prepared))?;
         let (run_id, output) = (record.attempt.run_id.clone(), record.attempt.output.clone());
         Ok(Finished { run_id, folder, output, items, matches, counts, rows_written: prepared.rows() })
     }
@@ -438,14 +442,21 @@ impl Record {
             peer_key: run.peer.key.to_string(),
             profile: run.job.input.profile.id().to_owned(),
             role: agreed.ours().role.name().to_owned(),
-            committed: run.node.now(),
+            committed: None,
             items_ours: agreed.ours().items[0],
             items_theirs: agreed.theirs().items[0],
-            state: State::Committed,
+            state: State::Agreed,
             output: output::path(&run.job.output, &run.job_name, id),
             error: None,
         };
         Self { attempts: Attempts::of(run.node.home()), attempt }
+    }
+
+    /// From here on the attempt counts.
+    fn commit(&mut self, now: u64) -> Result<(), Fault> {
+        self.attempt.committed = Some(now);
+        self.attempt.state = State::Committed;
+        self.write()
     }
 
     fn write(&self) -> Result<(), Fault> {
@@ -481,6 +492,12 @@ fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, Fault> {
     let mut bytes = Zeroizing::new([0; N]);
     let filled = SysRng.try_fill_bytes(bytes.as_mut());
     filled.map(|()| bytes).map_err(|error| Fault::new(Code::Unexpected, format!("no random numbers: {error}")))
+}
+
+/// The record is complete; only the result could not get its name.
+fn waiting(fault: Fault, prepared: &Prepared) -> Fault {
+    let message = format!("{}; both have signed, and the result waits in {}", fault.message, prepared.part().display());
+    Fault { message, ..fault }
 }
 
 /// The peer may have counted the matches, and we release none: the operator has to know.

@@ -155,10 +155,13 @@ impl Runs {
         let folder = self.finish_with(&id, note)?;
         tracing::info!(run = id, folder = %folder.display(), "adopted a statement that the peer had and we did not");
         let attempts = Attempts::of(&self.home);
-        match attempts.read(&id)? {
-            Some(attempt) => attempts.release(attempt),
-            None => Ok(()),
+        if let Some(attempt) = attempts.read(&id)?.filter(|attempt| attempt.state == State::Closing)
+            && let Err(fault) = attempts.release(attempt)
+        {
+            // The statement is stored; that its result has no place must not stop the runs after it.
+            tracing::error!(run = id, code = %fault.code, %fault, "the result of an adopted run was not released");
         }
+        Ok(())
     }
 }
 
@@ -188,7 +191,9 @@ fn folders(runs: &Path) -> Result<Vec<PathBuf>, Fault> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Our Commit is on its way: from here on something is disclosed, and it counts.
+    /// The parties agreed; nothing is disclosed but the sizes.
+    Agreed,
+    /// Our Commit is on its way.
     Committed,
     /// We signed; the peer has not, as far as we know.
     Closing,
@@ -216,8 +221,8 @@ pub struct Attempt {
     pub profile: String,
     /// `initiator` or `responder`.
     pub role: String,
-    /// When our Commit was made, in seconds since 1970.
-    pub committed: u64,
+    /// When our Commit was sent, in seconds since 1970: from then on something is disclosed, and the attempt counts.
+    pub committed: Option<u64>,
     /// Items of our list.
     pub items_ours: u64,
     /// Items of the peer's list: as many identifiers could it test.
@@ -290,7 +295,7 @@ impl Attempts {
             let name = entry.map_err(|error| damaged(&self.folder, &error))?.file_name();
             let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".json")) else { continue };
             let attempt = self.read(id)?;
-            let counts = attempt.is_some_and(|a| a.job == job && a.peer_key == key && a.committed > since);
+            let counts = attempt.is_some_and(|a| a.job == job && a.peer_key == key && a.committed > Some(since));
             count += u32::from(counts);
         }
         Ok(count)

@@ -83,6 +83,8 @@ pub struct Exchange {
     ends_verified: u32,
     /// The peer's signatures under steps that we have not finished ourselves.
     early_ends: BTreeMap<u32, StepEnd>,
+    /// The peer has sent its Close.
+    peer_closed: bool,
 }
 
 impl Exchange {
@@ -112,6 +114,7 @@ impl Exchange {
             ends_sent: 0,
             ends_verified: 0,
             early_ends: BTreeMap::new(),
+            peer_closed: false,
         }
     }
 
@@ -148,7 +151,10 @@ impl Exchange {
             Message::Masked(masked) => self.receive_masked(masked).map(Received::Evaluate),
             Message::Evaluated(evaluated) => self.receive_evaluated(evaluated).map(Received::Verify),
             Message::StepEnd(end) => self.receive_end(end).map(|()| Received::Noted),
-            Message::Close(close) if self.peer_is_done() => Ok(Received::Close(close)),
+            Message::Close(close) if self.peer_is_done() && !self.peer_closed => {
+                self.peer_closed = true;
+                Ok(Received::Close(close))
+            }
             other => Err(other.out_of_phase("masked, evaluated or step end")),
         }
     }

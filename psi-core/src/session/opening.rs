@@ -11,7 +11,7 @@ use crate::{
     message::{
         ChainHead, Commit, Digest, Hello, ListCommitment, MAX_STATEMENTS, Message, PROTOCOL_VERSION,
     },
-    plan::{Chunk, Plan},
+    plan::{Chunk, MAX_ITEMS, Plan},
     session::{Context, Exchange, ListContext, tag_bytes},
     signature::Identity,
     statement::Statement,
@@ -43,19 +43,25 @@ impl Opening {
     pub fn accept(self, message: Message, now: u64) -> Result<Agreed, Error> {
         let Message::Hello(theirs) = message else { return Err(message.out_of_phase("hello")) };
         let ours = self.ours;
-        check_parties(&ours, &theirs)?;
-        if !theirs.versions.contains(&PROTOCOL_VERSION) {
-            return Err(Incompatible::Nothing("protocol version").into());
-        }
-        if !theirs.suites.contains(&ours.terms.suite.code()) {
-            return Err(Incompatible::Nothing("suite").into());
-        }
-        check_agreement(&ours, &theirs)?;
+        let gap = compare(&ours, &theirs)?;
         check_clock(&theirs, now)?;
-        check_items(&ours, &theirs)?;
-        let gap = ChainGap::between(ours.chain, theirs.chain)?;
         Ok(Agreed::new(ours, theirs, gap))
     }
+}
+
+/// Whether two Hellos want the same exchange, by whoever has both.
+pub(crate) fn compare(ours: &Hello, theirs: &Hello) -> Result<ChainGap, Error> {
+    check_parties(ours, theirs)?;
+    if !(ours.versions.contains(&PROTOCOL_VERSION) && theirs.versions.contains(&PROTOCOL_VERSION)) {
+        return Err(Incompatible::Nothing("protocol version").into());
+    }
+    check_agreement(ours, theirs)?;
+    let suite = ours.terms.suite.code();
+    if !(ours.suites.contains(&suite) && theirs.suites.contains(&suite)) {
+        return Err(Incompatible::Nothing("suite").into());
+    }
+    check_items(ours, theirs)?;
+    Ok(ChainGap::between(ours.chain, theirs.chain)?)
 }
 
 fn check_parties(ours: &Hello, theirs: &Hello) -> Result<(), Error> {
@@ -78,8 +84,7 @@ fn check_parties(ours: &Hello, theirs: &Hello) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether two Hellos want the same exchange.
-pub(crate) fn check_agreement(ours: &Hello, theirs: &Hello) -> Result<(), Incompatible> {
+fn check_agreement(ours: &Hello, theirs: &Hello) -> Result<(), Incompatible> {
     for (field, ours, theirs) in [("job", &ours.job, &theirs.job), ("agreement", &ours.agreement, &theirs.agreement)]
     {
         if ours != theirs {
@@ -99,10 +104,11 @@ fn check_clock(theirs: &Hello, now: u64) -> Result<(), Incompatible> {
 }
 
 fn check_items(ours: &Hello, theirs: &Hello) -> Result<(), Error> {
-    if theirs.items.len() != theirs.terms.profiles.len() {
+    if [ours, theirs].iter().any(|hello| hello.items.len() != hello.terms.profiles.len()) {
         return Err(Fault::Contradiction { what: "number of lists" }.at(Place::Hello));
     }
     let Terms { min_items: min, max_items: max, .. } = ours.terms;
+    let max = max.min(MAX_ITEMS);
     for (side, items) in [("our", &ours.items), ("the peer's", &theirs.items)] {
         if let Some(&items) = items.iter().find(|items| !(min..=max).contains(items)) {
             return Err(Incompatible::Items { side, items, min, max }.into());
@@ -238,8 +244,11 @@ impl Agreed {
     /// Commits to our masked lists, one for each of the terms' profiles.
     ///
     /// # Errors
-    /// [`Misuse::Count`] if the lists are not those of our Hello.
+    /// [`Misuse::Count`] if the lists are not those of our Hello, [`Misuse::Behind`] while we lack statements of the peer.
     pub fn commit(self, lists: &[MaskedList], identity: &Identity) -> Result<(Committed, Message), Error> {
+        if let ChainGap::WeLack(_) = self.gap {
+            return Err(Misuse::Behind.into());
+        }
         check_count("lists", self.ours.items.len(), lists.len())?;
         let role = self.ours.role;
         let commitments = lists
@@ -354,7 +363,8 @@ fn check_commit(agreed: &Agreed, ours: &Commit, theirs: &Commit) -> Result<(), E
     Ok(())
 }
 
-fn check_not_ours(ours: &ListCommitment, theirs: &ListCommitment) -> Result<(), Fault> {
+/// Nothing of one party's commitment may be the other's.
+pub(crate) fn check_not_ours(ours: &ListCommitment, theirs: &ListCommitment) -> Result<(), Fault> {
     if theirs.public == ours.public {
         return Err(Fault::Reflected { what: "public key" });
     }

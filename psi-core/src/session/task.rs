@@ -23,7 +23,7 @@ use crate::{
 /// What the join compares: the first 16 bytes of a doubly masked element (proved), or its tag, zero-padded (unproved).
 ///
 /// Doubly masked elements are uniform to both parties until both have committed, so two different ones share 16 bytes with
-/// probability 2^-125; tags are cut so that over all pairs it is 2^-40.
+/// probability 2^-127; tags are cut so that over all pairs it is 2^-40.
 pub type JoinKey = [u8; JOIN_KEY_BYTES];
 
 const JOIN_KEY_BYTES: usize = 16;

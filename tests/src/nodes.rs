@@ -1,0 +1,237 @@
+//! Two nodes in one process: real homes, real keys, real TLS over loopback.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use psi_core::signature::{Identity, PublicKey};
+use psi_node::{
+    fault::Fault,
+    home::Home,
+    identity,
+    link::Settings,
+    node::Node,
+    report::{Silent, Summary},
+    run, server,
+    tls::WallClock,
+};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+
+/// The job of both nodes.
+pub const JOB: &str = "agents";
+
+/// Limits with times that a test can wait for.
+pub fn settings() -> Settings {
+    Settings {
+        idle_timeout: Duration::from_secs(10),
+        connect_timeout: Duration::from_secs(5),
+        handshake_timeout: Duration::from_secs(5),
+        drain: Duration::from_millis(200),
+        ..Settings::default()
+    }
+}
+
+/// One node's folder, and how its job is set up.
+pub struct Place {
+    folder: PathBuf,
+    /// Name of the institution.
+    pub name: String,
+    /// Lines of the job's policy that differ from the default.
+    pub policy: Vec<(String, String)>,
+    /// Its wall clock, in seconds ahead of this machine's.
+    pub ahead: i64,
+}
+
+impl Place {
+    fn new(root: &Path, name: &str) -> Self {
+        let folder = root.join(name);
+        fs::create_dir(&folder).unwrap();
+        identity::create(&Home::at(&folder).identity_key()).unwrap();
+        Self { folder, name: name.to_owned(), policy: Vec::new(), ahead: 0 }
+    }
+
+    /// Sets a line of the job's policy.
+    pub fn policy(&mut self, key: &str, value: impl ToString) {
+        self.policy.push((key.to_owned(), value.to_string()));
+    }
+
+    /// The node's home.
+    pub fn home(&self) -> Home {
+        Home::at(&self.folder)
+    }
+
+    /// The node's identity.
+    pub fn identity(&self) -> Identity {
+        identity::load(&self.home().identity_key()).unwrap()
+    }
+
+    /// The list's file.
+    pub fn list(&self) -> PathBuf {
+        self.folder.join("list.csv")
+    }
+
+    /// The result's file.
+    pub fn output(&self) -> PathBuf {
+        self.folder.join("out.csv")
+    }
+
+    /// The folders of finished runs, oldest first.
+    pub fn runs(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.home().runs()) else { return Vec::new() };
+        let mut runs: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        runs.sort();
+        runs
+    }
+
+    /// Writes the list: a heading and one row an identifier, with a second column.
+    pub fn write_list<T: AsRef<str>>(&self, identifiers: impl IntoIterator<Item = T>) {
+        let mut csv = "id,note\n".to_owned();
+        for (row, identifier) in identifiers.into_iter().enumerate() {
+            csv += &format!("{},row {row}\n", identifier.as_ref());
+        }
+        fs::write(self.list(), csv).unwrap();
+    }
+
+    /// The identifiers in the result, in its order.
+    pub fn result(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.output()).unwrap();
+        text.lines().skip(1).map(|line| line.split(',').next().unwrap().to_owned()).collect()
+    }
+
+    fn write_config(&self, listen: Option<SocketAddr>, peer: &str, key: PublicKey, endpoint: Option<SocketAddr>) {
+        let listen = listen.map_or_else(String::new, |address| format!("listen = \"{address}\"\n"));
+        let endpoint = endpoint.map_or_else(String::new, |address| format!("endpoint = \"https://{address}\"\n"));
+        let mut policy: Vec<(String, String)> = [
+            ("output", "\"mutual\""),
+            ("proved", "true"),
+            ("min_items", "1"),
+            ("max_items", "1000000"),
+            ("max_runs_per_day", "1000"),
+            ("evidence_days", "0"),
+            ("openable", "true"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .to_vec();
+        for (key, value) in &self.policy {
+            policy.retain(|(known, _)| known != key);
+            policy.push((key.clone(), value.clone()));
+        }
+        let policy: String = policy.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        let config = format!(
+            "[node]\nname = \"{}\"\nthreads = 2\n{listen}\n[peers.{peer}]\nkey = \"{key}\"\n{endpoint}\n\
+             [jobs.{JOB}]\npeer = \"{peer}\"\nagreement = \"AGR-1\"\n\
+             input = {{ path = {:?}, column = \"id\", profile = \"text/1\", max_rejects = 0.5 }}\noutput = {:?}\n\n\
+             [jobs.{JOB}.policy]\n{policy}",
+            self.name,
+            self.list(),
+            self.output(),
+        );
+        fs::write(self.home().config(), config).unwrap();
+    }
+
+    fn open(&self) -> Arc<Node> {
+        let ahead = self.ahead;
+        let clock = WallClock::from_fn(move || {
+            let now = SystemTime::now();
+            let shift = Duration::from_secs(ahead.unsigned_abs());
+            if ahead < 0 { now - shift } else { now + shift }
+        });
+        Arc::new(Node::open_with(&self.home(), clock, settings()).unwrap())
+    }
+}
+
+/// Two homes that know each other; `a` calls, `b` serves.
+pub struct Homes {
+    _root: TempDir,
+    /// The calling side.
+    pub a: Place,
+    /// The serving side.
+    pub b: Place,
+}
+
+impl Homes {
+    /// Two fresh homes without lists.
+    pub fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let [a, b] = ["bank-a", "bank-b"].map(|name| Place::new(root.path(), name));
+        Self { _root: root, a, b }
+    }
+
+    /// Two homes with these lists.
+    pub fn with_lists(ours: &[String], theirs: &[String]) -> Self {
+        let homes = Self::new();
+        homes.a.write_list(ours);
+        homes.b.write_list(theirs);
+        homes
+    }
+
+    /// Starts serving at `b`.
+    pub async fn serve(self) -> Pair {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (a_key, b_key) = (self.a.identity().public_key(), self.b.identity().public_key());
+        self.a.write_config(None, "bank-b", b_key, Some(address));
+        self.b.write_config(Some(address), "bank-a", a_key, None);
+        let (a, b) = (self.a.open(), self.b.open());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let node = b.clone();
+        let serving = tokio::spawn(async move {
+            server::serve(node, listener, async {
+                let _ = stopped.await;
+            })
+            .await
+        });
+        Pair { homes: self, a, b, address, stop, serving }
+    }
+}
+
+impl Default for Homes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A node that serves, and one that can call it.
+pub struct Pair {
+    /// Their folders.
+    pub homes: Homes,
+    /// The calling node.
+    pub a: Arc<Node>,
+    /// The serving node.
+    pub b: Arc<Node>,
+    /// Where it serves.
+    pub address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<Result<(), Fault>>,
+}
+
+impl Pair {
+    /// `a` runs the job with `b`.
+    pub async fn run(&self) -> Result<Summary, Fault> {
+        run::call(&self.a, JOB, Arc::new(Silent)).await
+    }
+
+    /// Removes both results, so that the next run may write its own.
+    pub fn clear_results(&self) {
+        for place in [&self.homes.a, &self.homes.b] {
+            let _ = fs::remove_file(place.output());
+        }
+    }
+
+    /// Stops serving; every session of `b` has ended after this.
+    pub async fn stop(self) -> Homes {
+        drop(self.stop);
+        self.serving.await.unwrap().unwrap();
+        self.homes
+    }
+}
+
+/// `prefix 0`, `prefix 1`, ...
+pub fn numbered(prefix: &str, range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|n| format!("{prefix} {n}")).collect()
+}
