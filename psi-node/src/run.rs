@@ -106,6 +106,9 @@ impl<'a> Run<'a> {
         let job = config.job(name)?.clone();
         let peer = config.peer(&job.peer)?.clone();
         let lease = lease(node, name)?;
+        // With the lease in hand, whatever of this job looks unfinished belongs to a process that is gone.
+        Attempts::of(node.home()).abandon(name)?;
+        list::remove_unnamed(node.home(), name);
         // Where the name has the run's id in it, only the folder can be checked before there is one.
         output::check(&output::path(&job.output, name, "{run}"))?;
         let since = node.now().saturating_sub(policy::DAY);
@@ -141,8 +144,9 @@ impl<'a> Run<'a> {
 
     async fn load(&self) -> Result<List, Fault> {
         self.progress.phase(Phase::Reading, 0);
-        let (home, seal_key, input) = (self.node.home().clone(), self.node.seal_key().clone(), self.job.input.clone());
-        self.node.pool().run(move || List::load(&home, &seal_key, &input)).await?
+        let (home, seal_key) = (self.node.home().clone(), self.node.seal_key().clone());
+        let (job, input) = (self.job_name.clone(), self.job.input.clone());
+        self.node.pool().run(move || List::load(&home, &job, &seal_key, &input)).await?
     }
 
     /// Our Hello, for a list of so many items.
@@ -477,7 +481,7 @@ impl Record {
 /// One run of a job at a time, across the processes of this home.
 fn lease(node: &Node, job: &str) -> Result<File, Fault> {
     let folder = node.home().state().join("leases");
-    let path = folder.join(format!("{}.lock", data_encoding::HEXLOWER.encode(job.as_bytes())));
+    let path = folder.join(format!("{}.lock", list::file_name(job)));
     durable::create_folder(&folder).map_err(|error| runs::storage(&folder, &error))?;
     let file = File::options().create(true).append(true).mode(0o600).open(&path);
     let file = file.map_err(|error| runs::storage(&path, &error))?;

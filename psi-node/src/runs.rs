@@ -239,13 +239,14 @@ pub struct Attempt {
 /// The records of attempts of a node.
 #[derive(Clone, Debug)]
 pub struct Attempts {
+    home: Home,
     folder: PathBuf,
 }
 
 impl Attempts {
     /// The attempts of the node that lives there.
     pub fn of(home: &Home) -> Self {
-        Self { folder: home.attempts() }
+        Self { home: home.clone(), folder: home.attempts() }
     }
 
     /// Writes a record durably, in place of an earlier one of the same run.
@@ -285,20 +286,41 @@ impl Attempts {
     /// # Errors
     /// [`Code::State`] if a record can't be read.
     pub fn count_since(&self, job: &str, peer_key: PublicKey, since: u64) -> Result<u32, Fault> {
+        let key = peer_key.to_string();
+        let counts = |attempt: &&Attempt| attempt.job == job && attempt.peer_key == key && attempt.committed > Some(since);
+        Ok(self.all()?.iter().filter(counts).count() as u32)
+    }
+
+    fn all(&self) -> Result<Vec<Attempt>, Fault> {
         let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(|error| damaged(&self.folder, &error))?,
         };
-        let key = peer_key.to_string();
-        let mut count = 0;
+        let mut attempts = Vec::new();
         for entry in entries {
             let name = entry.map_err(|error| damaged(&self.folder, &error))?.file_name();
-            let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".json")) else { continue };
-            let attempt = self.read(id)?;
-            let counts = attempt.is_some_and(|a| a.job == job && a.peer_key == key && a.committed > Some(since));
-            count += u32::from(counts);
+            if let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".json")) {
+                attempts.extend(self.read(id)?);
+            }
         }
-        Ok(count)
+        Ok(attempts)
+    }
+
+    /// Ends the attempts of that job that a dead process left unfinished: nothing was signed, so nothing can come of them.
+    /// The record and its charge stay; the key's seed and the prepared result go.
+    ///
+    /// # Errors
+    /// [`Code::State`] if a record can't be read, [`Code::Storage`].
+    pub fn abandon(&self, job: &str) -> Result<(), Fault> {
+        for attempt in self.all()?.into_iter().filter(|attempt| attempt.job == job && attempt.state == State::Committed) {
+            tracing::warn!(run = attempt.run_id, "the process of this run ended before the run did; it is abandoned");
+            Runs::of(&self.home).discard(&attempt.run_id);
+            let _ = fs::remove_dir_all(self.home.private().join(&attempt.run_id));
+            Prepared::of(&attempt.output, &attempt.run_id)?.discard()?;
+            let error = Some("abandoned: the process ended before the run did".to_owned());
+            self.write(&Attempt { state: State::Failed, error, ..attempt })?;
+        }
+        Ok(())
     }
 
     /// Releases the result of a run whose statement has both signatures now.

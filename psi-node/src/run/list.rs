@@ -13,12 +13,14 @@ use std::{
     sync::Arc,
 };
 
+use data_encoding::HEXLOWER;
 use psi_core::{
     identifier::CanonicalSet,
     key::SessionSeed,
     mask::MaskedList,
     message::{Hello, Message},
 };
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::random;
@@ -68,9 +70,9 @@ pub(super) struct Counts {
 
 impl List {
     /// Reads the list, and seals a copy of what was read.
-    pub(super) fn load(home: &Home, seal_key: &SealKey, input: &Input) -> Result<Self, Fault> {
+    pub(super) fn load(home: &Home, job: &str, seal_key: &SealKey, input: &Input) -> Result<Self, Fault> {
         let rows_id = random::<16>()?;
-        let folder = home.private().join(format!(".new-{}", data_encoding::HEXLOWER.encode(&rows_id[..])));
+        let folder = home.private().join(format!("{}{}", unnamed(job), HEXLOWER.encode(&rows_id[..8])));
         durable::create_folder(&folder).map_err(|error| storage(&folder, &error))?;
         let files = Files { folder, rows_id: Arc::new(rows_id), run_id: String::new() };
         let Loaded { set, rows, rows_read: read, duplicates, rejects, .. } =
@@ -213,6 +215,23 @@ impl Files {
     fn rows_label(&self) -> Label<'_> {
         Label { kind: ROWS, owner: &self.rows_id[..] }
     }
+}
+
+/// A job's name as part of a file's name.
+pub(super) fn file_name(job: &str) -> String {
+    HEXLOWER.encode(&Sha256::digest(job)[..8])
+}
+
+/// How the folders of a job's lists start that no run has a name for yet.
+fn unnamed(job: &str) -> String {
+    format!(".new-{}-", file_name(job))
+}
+
+/// Removes the lists that a process left behind which ended before its session was agreed.
+pub(super) fn remove_unnamed(home: &Home, job: &str) {
+    let Ok(entries) = fs::read_dir(home.private()) else { return };
+    let left = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&unnamed(job)));
+    left.for_each(|entry| remove(&entry.path()));
 }
 
 /// After our signature: the key's seed goes, and where nothing is to be opened later, everything.
