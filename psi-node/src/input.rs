@@ -382,9 +382,9 @@ pub enum InputError {
     /// A row beyond the limit.
     #[error("{at}: row is too long: at most {limit} bytes")]
     RowTooLong { at: Place, limit: usize },
-    /// The heading doesn't have the column. Names that look like data are not repeated.
-    #[error("{}: no column {column:?}, the nearest is {nearest}; columns: {columns}", path.display())]
-    MissingColumn { path: PathBuf, column: String, nearest: String, columns: String },
+    /// The heading doesn't have the column.
+    #[error("{}: no column {column:?}; {hint}", path.display())]
+    MissingColumn { path: PathBuf, column: String, hint: String },
     /// The heading has it more than once.
     #[error("{}: column {column:?} stands at {first} and at {second}", path.display())]
     DoubledColumn { path: PathBuf, column: String, first: usize, second: usize },

@@ -55,7 +55,7 @@ pub struct Party {
     /// Its session's secret.
     pub seed: [u8; 32],
     /// Changes its masked list before it commits to it.
-    pub spoil: fn(&mut MaskedList),
+    pub spoil: Box<dyn FnOnce(&mut MaskedList)>,
 }
 
 impl Party {
@@ -77,7 +77,7 @@ impl Party {
             operator: format!("bank-{}", role.code()),
             chain: ChainHead::default(),
         };
-        Self { hello, set, seed: [role.code() + 0x20; 32], spoil: |_| {} }
+        Self { hello, set, seed: [role.code() + 0x20; 32], spoil: Box::new(|_| {}) }
     }
 }
 
@@ -167,13 +167,13 @@ impl Open {
         Self { party, opening }
     }
 
-    fn agree(self, wire: &mut Wire<'_>) -> Result<Masked, Noticed> {
+    fn agree(mut self, wire: &mut Wire<'_>) -> Result<Masked, Noticed> {
         let role = self.party.hello.role;
         let hello = wire.expect(role);
         let agreed = self.opening.accept(hello, NOW).map_err(|error| Noticed { by: role, error })?;
         let seed = SessionSeed::from_bytes(self.party.seed);
         let mut list = agreed.masking(0).run(&self.party.set, &seed, &|_| {});
-        (self.party.spoil)(&mut list);
+        std::mem::replace(&mut self.party.spoil, Box::new(|_| {}))(&mut list);
         Ok(Masked { party: self.party, agreed: Some(agreed), committed: None, lists: vec![list] })
     }
 }

@@ -344,25 +344,21 @@ fn wanted(columns: &[String], spec: &Spec) -> Result<usize, InputError> {
             second: second + 1,
         }),
         (None, _) => {
-            let (nearest, columns) = described(columns, asked);
-            Err(InputError::MissingColumn { path, column: asked.into(), nearest, columns })
+            let hint = hint(columns, asked);
+            Err(InputError::MissingColumn { path, column: asked.into(), hint })
         }
     }
 }
 
-/// The nearest name and all names, for an error. In a file without a heading the first row stands in their place: if
-/// one of them looks like data, none is shown.
-fn described(columns: &[String], asked: &str) -> (String, String) {
-    if columns.iter().any(|name| looks_like_data(name)) {
-        return ("unknown".into(), format!("{} that look like data, not like a heading", columns.len()));
+/// A name that was probably meant, or how many there are. No other name is shown: in a file without a heading the first
+/// row stands in their place.
+fn hint(columns: &[String], asked: &str) -> String {
+    let near = |name: &&str| strsim::levenshtein(name, asked) <= asked.chars().count().div_ceil(3);
+    let meant = columns.iter().map(|name| name.trim()).filter(near).min_by_key(|name| strsim::levenshtein(name, asked));
+    match meant {
+        Some(meant) => format!("did you mean {meant:?}?"),
+        None => format!("the first line has {} columns, none of a similar name", columns.len()),
     }
-    let nearest = columns.iter().min_by_key(|name| strsim::levenshtein(name.trim(), asked));
-    let shown: Vec<String> = columns.iter().take(50).map(|name| format!("{:?}", name.trim())).collect();
-    (format!("{:?}", nearest.map_or("", |name| name.trim())), shown.join(", "))
-}
-
-fn looks_like_data(name: &str) -> bool {
-    name.chars().filter(|c| c.is_numeric()).count() >= 5 || name.contains('@') || name.chars().count() > 40
 }
 
 #[cfg(test)]

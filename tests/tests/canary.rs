@@ -1,0 +1,147 @@
+//! No identifier where it does not belong: not in logs, errors, records, sealed files, nor in what is sent.
+
+use std::{
+    fs, io,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use psi_core::{key::Role, message::Message};
+use psi_node::link::Frame;
+use psi_tests::{
+    nodes::Homes,
+    pair::{Party, run_altered, set_of, terms},
+};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// In every identifier of these tests, accepted and rejected ones.
+const CANARY: &str = "canary7f3a";
+
+fn list(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|n| format!("{CANARY} {n}")).collect()
+}
+
+fn contains(haystack: &[u8]) -> bool {
+    haystack.windows(CANARY.len()).any(|window| window == CANARY.as_bytes())
+}
+
+/// Every file below `folder` but the lists and the results.
+fn files(folder: &Path, visit: &mut dyn FnMut(&Path, &[u8])) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            files(&path, visit);
+        } else if name != "list.csv" && name != "out.csv" {
+            visit(&path, &fs::read(&path).unwrap());
+        }
+    }
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_logs_nor_errors_nor_records() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_max_level(tracing::Level::TRACE).finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+
+    let mut homes = Homes::with_lists(&list(0..100), &list(50..150));
+    homes.a.policy("evidence_days", 1);
+    homes.b.policy("evidence_days", 1);
+    let pair = homes.serve().await;
+    let mut texts = Vec::new();
+    let summary = pair.run().await.unwrap();
+    assert_eq!(summary.matches, 50);
+    assert!(fs::read_to_string(pair.homes.a.output()).unwrap().contains(CANARY), "the canary is in the result");
+    texts.push(format!("{summary:?}"));
+    pair.clear_results();
+
+    // Rejected rows: a zero-width content and an empty cell between canaries; then too many of them; then a broken quote.
+    let reject = format!("id,note\n{CANARY} 1,x\n\"{CANARY}\u{fffe}\",y\n,{CANARY}\n{CANARY} 2,z\n{CANARY} 3,z\n");
+    fs::write(pair.homes.a.list(), reject).unwrap();
+    let summary = pair.run().await.unwrap();
+    assert_eq!(summary.rows_rejected, 2, "the fault fired");
+    texts.push(format!("{summary:?}"));
+    pair.clear_results();
+    for broken in [
+        format!("id,note\n\"{CANARY},x\n"),
+        format!("{CANARY},note\n{CANARY},x\n"),
+        format!("id,note\n,{CANARY}\n,{CANARY}\n"),
+        format!("id,note\n{CANARY}\u{0},x\n"),
+    ] {
+        fs::write(pair.homes.a.list(), broken).unwrap();
+        let fault = pair.run().await.unwrap_err();
+        assert_eq!(fault.exit(), 5);
+        texts.push(format!("{fault} {fault:?}"));
+    }
+    let homes = pair.stop().await;
+
+    for text in &texts {
+        assert!(!contains(text.as_bytes()), "{text}");
+    }
+    let log = log.0.lock().unwrap();
+    assert!(log.windows(14).any(|window| window == b"session agreed"), "the log was caught");
+    assert!(!contains(&log), "the log has the canary");
+    let mut seen = 0;
+    for place in [&homes.a, &homes.b] {
+        files(place.home().state(), &mut |path, bytes| {
+            seen += 1;
+            assert!(!contains(bytes), "{} has the canary", path.display());
+        });
+    }
+    assert!(seen > 10, "the records were looked at: {seen}");
+}
+
+#[test]
+fn nothing_that_is_sent() {
+    let mut sent = Vec::new();
+    let (a, b) = (list(0..60), list(30..90));
+    let [finished, _] = run_altered(
+        Party::new(Role::Initiator, terms(true), set_of(a)),
+        Party::new(Role::Responder, terms(true), set_of(b)),
+        &mut |_, message| {
+            sent.extend(bytes(message.clone()));
+            vec![message]
+        },
+    )
+    .unwrap();
+    assert_eq!(finished.matches.len(), 30);
+    assert!(sent.len() > 4 * 60 * 32, "the messages were caught");
+    assert!(!contains(&sent));
+    assert!(!contains(&finished.signed.note()) && !contains(&finished.signed.transcript.encode()));
+}
+
+fn bytes(message: Message) -> Vec<u8> {
+    match Frame::from(message) {
+        Frame::Hello(bytes)
+        | Frame::Commit(bytes)
+        | Frame::StepEnd(bytes)
+        | Frame::Close(bytes)
+        | Frame::Statements(bytes)
+        | Frame::Refusal(bytes) => bytes.to_vec(),
+        Frame::Masked { elements, .. } => elements.to_vec(),
+        Frame::Evaluated { answers, proof, .. } => [answers, proof].concat(),
+        _ => Vec::new(),
+    }
+}
