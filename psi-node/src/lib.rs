@@ -9,6 +9,7 @@ pub mod input;
 pub mod join;
 pub mod link;
 pub mod output;
+pub mod peer_file;
 pub mod report;
 pub mod seal;
 pub mod tls;
