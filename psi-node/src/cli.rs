@@ -17,7 +17,10 @@ mod run;
 mod serve;
 mod verify;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -41,10 +44,10 @@ struct Cli {
 #[derive(Debug, clap::Args)]
 struct Global {
     /// Folder of the node; by default /etc/psi and /var/lib/psi, or the user's own
-    #[arg(long, global = true, env = "PSI_HOME", value_name = "DIR")]
+    #[arg(long, global = true, env = "PSI_HOME", hide_env_values = true, value_name = "DIR")]
     home: Option<PathBuf>,
     /// What to log to stderr: a level, or levels by module (`info,psi_node=debug`)
-    #[arg(long, global = true, env = "PSI_LOG", value_name = "FILTER")]
+    #[arg(long, global = true, env = "PSI_LOG", hide_env_values = true, value_name = "FILTER")]
     log: Option<String>,
     /// How to log
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
@@ -53,12 +56,17 @@ struct Global {
 
 impl Global {
     fn home(&self) -> Home {
-        self.home.as_ref().map_or_else(Home::of_user, Home::at)
+        self.folder().map_or_else(Home::of_user, Home::at)
+    }
+
+    /// An empty variable is as good as none.
+    fn folder(&self) -> Option<&Path> {
+        self.home.as_deref().filter(|home| !home.as_os_str().is_empty())
     }
 
     /// How the node's other commands are called, for what is shown to people.
     fn psi(&self) -> String {
-        let home = self.home.as_ref().map(|home| format!(" --home {}", print::quoted(home)));
+        let home = self.folder().map(|home| format!(" --home {}", print::quoted(home)));
         format!("psi{}", home.unwrap_or_default())
     }
 }

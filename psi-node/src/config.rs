@@ -192,7 +192,9 @@ impl Config {
                 return Err(format!("jobs: {name:?}: expected a name without white space, `+` and `/`"));
             }
             if let Some(unknown) = unknown_placeholder(&job.output) {
-                return Err(format!("jobs.{name}.output: {unknown:?}: expected {{job}}, {{date}} or {{run}}"));
+                return Err(format!(
+                    "jobs.{name}.output: {unknown:?}: expected {{job}}, {{date}} or {{run}}"
+                ));
             }
             if !self.peers.contains_key(&job.peer) {
                 return Err(format!("jobs.{name}.peer: no peer {:?}", job.peer));
@@ -245,7 +247,8 @@ fn unknown_placeholder(output: &Path) -> Option<String> {
 
 fn no_such<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Fault {
     let nearest = known.min_by_key(|known| strsim::levenshtein(known, name));
-    let hint = nearest.map_or_else(|| format!("there is no {what} yet"), |nearest| format!("the nearest is {nearest:?}"));
+    let hint = nearest
+        .map_or_else(|| format!("there is no {what} yet"), |nearest| format!("the nearest is {nearest:?}"));
     Fault::new(Code::NoSuchName, format!("no {what} {name:?}; {hint}"))
 }
 
@@ -274,12 +277,20 @@ fn default_max_rejects() -> f64 {
 
 pub(crate) fn operator_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
-    if is_operator_name(&name) { Ok(name) } else { Err(D::Error::custom("a name without white space and `+` is expected")) }
+    if is_operator_name(&name) {
+        Ok(name)
+    } else {
+        Err(D::Error::custom("a name without white space and `+` is expected"))
+    }
 }
 
 fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     let share = f64::deserialize(deserializer)?;
-    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err(D::Error::custom("a share from 0 to 1 is expected")) }
+    if (0.0..=1.0).contains(&share) {
+        Ok(share)
+    } else {
+        Err(D::Error::custom("a share from 0 to 1 is expected"))
+    }
 }
 
 pub(crate) fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>

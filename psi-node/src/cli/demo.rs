@@ -56,8 +56,11 @@ impl Args {
 
     async fn demonstrate(&self) -> Result<(), Fault> {
         let (folder, temporary) = self.folder()?;
+        // From within, the commands that are shown are short.
+        env::set_current_dir(&folder).map_err(|error| storage(&folder, &error))?;
+        print::err(&format!("In {}:\n", folder.display()));
         let lists = self.items.map_or_else(Lists::samples, Lists::made_up);
-        let [a, b] = Side::pair(&folder)?;
+        let [a, b] = Side::pair()?;
         a.write_list(|file| lists.write_a(file))?;
         b.write_list(|file| lists.write_b(file))?;
         set_up(&a, &b)?;
@@ -74,14 +77,19 @@ impl Args {
 
     fn folder(&self) -> Result<(PathBuf, Option<tempfile::TempDir>), Fault> {
         let Some(folder) = &self.keep else {
-            let temporary = tempfile::Builder::new().prefix("psi-demo-").tempdir().map_err(|error| storage(&env::temp_dir(), &error))?;
+            let temporary = tempfile::Builder::new()
+                .prefix("psi-demo-")
+                .tempdir()
+                .map_err(|error| storage(&env::temp_dir(), &error))?;
             return Ok((temporary.path().to_owned(), Some(temporary)));
         };
         durable::create_folder(folder).map_err(|error| storage(folder, &error))?;
         let folder = fs::canonicalize(folder).map_err(|error| storage(folder, &error))?;
         match fs::read_dir(&folder).map_err(|error| storage(&folder, &error))?.next() {
             None => Ok((folder, None)),
-            Some(_) => Err(Fault::new(Code::Exists, format!("{}: expected a new or empty folder", folder.display()))),
+            Some(_) => {
+                Err(Fault::new(Code::Exists, format!("{}: expected a new or empty folder", folder.display())))
+            }
         }
     }
 
@@ -110,12 +118,12 @@ struct Side {
 
 impl Side {
     /// Both, with free ports; they are taken together, so that they differ.
-    fn pair(folder: &Path) -> Result<[Self; 2], Fault> {
+    fn pair() -> Result<[Self; 2], Fault> {
         let free = || TcpListener::bind("127.0.0.1:0").and_then(|socket| Ok((socket.local_addr()?, socket)));
         let ports = free().and_then(|a| Ok([a, free()?]));
         let ports = ports.map_err(|error| Fault::new(Code::Unexpected, format!("loopback: {error}")))?;
         let [(a, _a), (b, _b)] = ports;
-        let side = |name: &'static str, listen| Self { name, folder: folder.join(name), listen };
+        let side = |name: &'static str, listen| Self { name, folder: name.into(), listen };
         let sides = [side("bank-a", a), side("bank-b", b)];
         for side in &sides {
             durable::create_folder(&side.folder).map_err(|error| storage(&side.folder, &error))?;
@@ -212,7 +220,8 @@ async fn serve(side: &Side) -> Result<Child, Fault> {
     if env::var_os("PSI_LOG").is_none() {
         command.env("PSI_LOG", "warn");
     }
-    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| unexpected("psi serve", &error))?;
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().map_err(|error| unexpected("psi serve", &error))?;
     let stdout = child.stdout.take().expect("stdout is piped");
     let line = timeout(PATIENCE, BufReader::new(stdout).lines().next_line()).await;
     match line {
@@ -259,7 +268,9 @@ async fn compare(a: &Side, b: &Side) -> Result<(), Fault> {
 fn verify(side: &Side) -> Result<(), Fault> {
     heading("Anybody who has the record and both keys can check it, without the lists");
     let runs = side.home().runs();
-    let run = fs::read_dir(&runs).and_then(|mut runs| runs.next().transpose()).map_err(|error| storage(&runs, &error))?;
+    let run = fs::read_dir(&runs)
+        .and_then(|mut runs| runs.next().transpose())
+        .map_err(|error| storage(&runs, &error))?;
     let run = run.ok_or_else(|| Fault::new(Code::State, format!("{}: no run", runs.display())))?;
     give(&side.line(["verify", &text(&run.path())]))
 }

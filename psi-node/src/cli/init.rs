@@ -48,7 +48,10 @@ impl Args {
     /// Keys first, the configuration last: a folder without one is no node yet, and the command can be repeated.
     pub(super) fn create(&self, home: &Home) -> Result<Identity, Fault> {
         if home.config().symlink_metadata().is_ok() {
-            return Err(Fault::new(Code::Exists, format!("{}: there is a node already", home.config().display())));
+            return Err(Fault::new(
+                Code::Exists,
+                format!("{}: there is a node already", home.config().display()),
+            ));
         }
         for folder in [home.state(), durable::parent(home.config())] {
             let failed = |error| Fault::new(Code::Storage, format!("{}: {error}", folder.display()));
@@ -65,5 +68,9 @@ impl Args {
 }
 
 fn name(text: &str) -> Result<String, &'static str> {
-    if is_operator_name(text) { Ok(text.to_owned()) } else { Err("expected a name without white space and `+`") }
+    if is_operator_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected a name without white space and `+`")
+    }
 }

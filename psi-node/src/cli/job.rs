@@ -133,7 +133,8 @@ fn full(path: &Path) -> Result<PathBuf, Fault> {
 }
 
 fn list(config: &Config) -> Result<(), Fault> {
-    let row = |job: &Job| format!("with {}, {} from {}", job.peer, job.input.profile, job.input.path.display());
+    let row =
+        |job: &Job| format!("with {}, {} from {}", job.peer, job.input.profile, job.input.path.display());
     let rows = config.jobs.iter().map(|(name, job)| (name.as_str(), print::printable(&row(job))));
     print::out(&print::table(&rows.collect::<Vec<_>>()))
 }
@@ -167,18 +168,29 @@ pub(super) fn allowed(job: &Job, peer: &str) -> String {
     let Policy { proved, min_items, max_items, max_runs_per_day, evidence_days, openable, .. } = job.policy;
     let [fewest, most] = [min_items, max_items].map(|items| print::grouped(items.into()));
     let lines = [
-        format!("Both sides learn which identifiers they share, and how many the other has; {peer} learns nothing else."),
-        format!("Lists of {fewest} to {most} items on either side, at most {} within 24 hours.", runs(max_runs_per_day)),
+        format!(
+            "Both sides learn which identifiers they share, and how many the other has; {peer} learns nothing else."
+        ),
+        format!(
+            "Lists of {fewest} to {most} items on either side, at most {} within 24 hours.",
+            runs(max_runs_per_day)
+        ),
         tested(job, peer),
         if proved {
             "Every answer is proved: a wrong one ends the run.".to_owned()
         } else {
             "Answers carry no proof: wrong ones stay unnoticed.".to_owned()
         },
-        format!("At most {} % of our rows may be rejected; above that nothing is sent.", percent(job.input.max_rejects)),
+        format!(
+            "At most {} % of our rows may be rejected; above that nothing is sent.",
+            percent(job.input.max_rejects)
+        ),
         match evidence_days {
             0 => "Masked and evaluated bytes are not kept.".to_owned(),
-            days => format!("Masked and evaluated bytes are kept for {}.", print::count(days.into(), "day", "days")),
+            days => format!(
+                "Masked and evaluated bytes are kept for {}.",
+                print::count(days.into(), "day", "days")
+            ),
         },
         if openable {
             "Our list can be opened to an auditor later, by us alone.".to_owned()
@@ -200,7 +212,10 @@ fn tested(job: &Job, peer: &str) -> String {
             format!(", {} % of what {} admits", percent(a_year as f64 / space as f64), job.input.profile)
         }
     };
-    format!("At these limits {peer} can test {} identifiers of its choice a year{share}.", print::grouped(a_year))
+    format!(
+        "At these limits {peer} can test {} identifiers of its choice a year{share}.",
+        print::grouped(a_year)
+    )
 }
 
 fn runs(number: u32) -> String {
@@ -238,7 +253,9 @@ mod tests {
             some,
             "At these limits b can test 73,000,000 identifiers of its choice a year, 1.043 % of what cn.mobile/1 admits."
         );
-        assert!(shown(10_000_000, 100, "cn.mobile/1").ends_with("365,000,000,000 identifiers of its choice a year, which is all that cn.mobile/1 admits."));
+        assert!(shown(10_000_000, 100, "cn.mobile/1").ends_with(
+            "365,000,000,000 identifiers of its choice a year, which is all that cn.mobile/1 admits."
+        ));
         assert!(shown(1, 1, "text/1").ends_with("365 identifiers of its choice a year."));
     }
 

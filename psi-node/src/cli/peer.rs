@@ -7,13 +7,16 @@ use std::{
 };
 
 use psi_node::{
-    config::{self, Config, edit::{Edit, check_new_peer}},
+    config::{
+        self, Config,
+        edit::{Edit, check_new_peer},
+    },
     fault::{Code, Fault},
     home::Home,
     identity::{self, Fingerprint},
     link::{
         LinkError, Settings,
-        grpc::client::{Connection, Pong, Target},
+        grpc::{Connection, Pong, Target},
     },
     node::Node,
     peer_file::PeerFile,
@@ -88,7 +91,8 @@ pub(super) fn add(home: &Home, name: &str, file: &PeerFile, digits: &str) -> Res
 }
 
 fn confirm(file: &PeerFile, digits: &str) -> Result<(), Fault> {
-    let wrong = |reason: String| Fault::new(Code::Fingerprint, format!("{reason}; {} was not added", file.name));
+    let wrong =
+        |reason: String| Fault::new(Code::Fingerprint, format!("{reason}; {} was not added", file.name));
     let digits: Fingerprint = digits.parse().map_err(|error| wrong(format!("the digits: {error}")))?;
     if digits == file.key.fingerprint() {
         return Ok(());
@@ -105,7 +109,9 @@ impl Add {
         check_new_peer(&config, name, file.key, identity::load(&home.identity_key())?.public_key())?;
         let digits = self.confirm.clone().map_or_else(|| ask(&file), Ok)?;
         add(home, name, &file, &digits)?;
-        let way = file.endpoint.map_or_else(|| "it can only call us".to_owned(), |endpoint| format!("it listens at {endpoint}"));
+        let way = file
+            .endpoint
+            .map_or_else(|| "it can only call us".to_owned(), |endpoint| format!("it listens at {endpoint}"));
         print::err(&format!("{} is known now; {way}\n", print::printable(name)));
         Ok(())
     }
@@ -159,14 +165,18 @@ fn remove(home: &Home, name: &str) -> Result<(), Fault> {
     let mut edit = Edit::open(home.config())?;
     edit.remove_peer(name)?;
     edit.save()?;
-    print::err(&format!("{} is no longer known; a serving node has to be started again\n", print::printable(name)));
+    print::err(&format!(
+        "{} is no longer known; a serving node has to be started again\n",
+        print::printable(name)
+    ));
     Ok(())
 }
 
 async fn ping(node: Node, name: &str) -> Result<(), Fault> {
     let target = target(node.config(), name)?;
     let answered = async {
-        let connection = Connection::open(&target, node.tls(), &Settings::default()).await.map_err(Fault::from)?;
+        let connection =
+            Connection::open(&target, node.tls(), &Settings::default()).await.map_err(Fault::from)?;
         let asked = (SystemTime::now(), Instant::now());
         let pong = connection.ping().await.map_err(|error: LinkError| Fault::from(error))?;
         Ok((pong, asked.0, asked.1.elapsed()))
@@ -184,8 +194,9 @@ async fn ping(node: Node, name: &str) -> Result<(), Fault> {
 fn target(config: &Config, name: &str) -> Result<Target, Fault> {
     let peer = config.peer(name)?;
     let endpoint = peer.endpoint.clone();
-    let endpoint = endpoint
-        .ok_or_else(|| Fault::new(Code::Config, format!("peers.{name}: without an endpoint it can only call us")))?;
+    let endpoint = endpoint.ok_or_else(|| {
+        Fault::new(Code::Config, format!("peers.{name}: without an endpoint it can only call us"))
+    })?;
     Ok(Target { endpoint, key: peer.key, proxy: config.node.proxy.clone() })
 }
 

@@ -22,7 +22,8 @@ pub(crate) fn out(text: &str) -> Result<(), Fault> {
 
 /// One JSON object, on a line of its own.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Fault> {
-    let text = serde_json::to_string(value).map_err(|error| Fault::new(Code::Unexpected, error.to_string()))?;
+    let text =
+        serde_json::to_string(value).map_err(|error| Fault::new(Code::Unexpected, error.to_string()))?;
     out(&format!("{text}\n"))
 }
 
@@ -47,7 +48,11 @@ pub(crate) fn printable(text: &str) -> String {
 pub(crate) fn quoted(path: &Path) -> Cow<'_, str> {
     let text = path.to_string_lossy();
     let plain = |c: char| c.is_alphanumeric() || "/._-+:@%,=".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")).into() }
+    if !text.is_empty() && text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''")).into()
+    }
 }
 
 /// "1 row", "2 rows", "1,000,000 rows".
@@ -87,8 +92,13 @@ mod tests {
 
     #[test]
     fn what_moves_cursors_is_escaped_and_letters_are_not() {
-        assert_eq!(printable("psi-node/0.1.0 (\"农行\", 'é', C:\\x)"), "psi-node/0.1.0 (\"农行\", 'é', C:\\x)");
-        for hostile in ['\n', '\r', '\t', '\u{7}', '\u{1b}', '\u{9b}', '\u{202e}', '\u{2066}', '\u{200b}', '\u{2028}'] {
+        assert_eq!(
+            printable("psi-node/0.1.0 (\"农行\", 'é', C:\\x)"),
+            "psi-node/0.1.0 (\"农行\", 'é', C:\\x)"
+        );
+        for hostile in
+            ['\n', '\r', '\t', '\u{7}', '\u{1b}', '\u{9b}', '\u{202e}', '\u{2066}', '\u{200b}', '\u{2028}']
+        {
             let shown = printable(&hostile.to_string());
             assert!(shown.starts_with('\\') && shown.is_ascii(), "{shown}");
         }
@@ -106,7 +116,8 @@ mod tests {
 
     #[test]
     fn paths_can_be_pasted() {
-        for (path, text) in [("a/b-1.csv", "a/b-1.csv"), ("a b", "'a b'"), ("it's", "'it'\\''s'"), ("", "''")] {
+        for (path, text) in [("a/b-1.csv", "a/b-1.csv"), ("a b", "'a b'"), ("it's", "'it'\\''s'"), ("", "''")]
+        {
             assert_eq!(quoted(Path::new(path)), text);
         }
     }

@@ -36,7 +36,8 @@ pub(crate) enum LogFormat {
 
 /// Starts logging to stderr.
 pub(crate) fn log(filter: &str, format: LogFormat) -> Result<(), Fault> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| Fault::new(Code::Usage, format!("--log: {error}")))?;
+    let filter =
+        EnvFilter::try_new(filter).map_err(|error| Fault::new(Code::Usage, format!("--log: {error}")))?;
     let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let ansi = io::stderr().is_terminal() && !plain;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(ansi);
@@ -49,7 +50,8 @@ pub(crate) fn log(filter: &str, format: LogFormat) -> Result<(), Fault> {
 
 /// Runs an asynchronous command; work that is still on its way when it ends is given up.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    let runtime = Runtime::new().map_err(|error| Fault::new(Code::Unexpected, format!("threads: {error}")))?;
+    let runtime =
+        Runtime::new().map_err(|error| Fault::new(Code::Unexpected, format!("threads: {error}")))?;
     let result = runtime.block_on(work);
     runtime.shutdown_background();
     result
@@ -64,7 +66,8 @@ pub(crate) struct Signals {
 impl Signals {
     /// Takes them over from here on.
     pub(crate) fn listen() -> Result<Self, Fault> {
-        let listen = |kind| signal(kind).map_err(|error| Fault::new(Code::Unexpected, format!("signals: {error}")));
+        let listen =
+            |kind| signal(kind).map_err(|error| Fault::new(Code::Unexpected, format!("signals: {error}")));
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 

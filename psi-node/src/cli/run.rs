@@ -42,7 +42,11 @@ impl Args {
         let called = process::block_on(process::unless_signalled(run::call(node, &self.job, bar.clone())));
         bar.clear();
         let summary = called?;
-        if self.json { print::json(&summary)? } else { print::out(&summed_up(&self.job, &summary, psi))? }
+        if self.json {
+            print::json(&summary)?
+        } else {
+            print::out(&summed_up(&self.job, &summary, psi))?
+        }
         rejected(&summary.rejects, summary.rows_read)
     }
 
@@ -54,7 +58,10 @@ impl Args {
         let (items, policy) = (loaded.set.len() as u64, &job.policy);
         if !(policy.min_items..=policy.max_items).contains(&items) {
             let allowed = format!("{} to {}", policy.min_items, policy.max_items);
-            return Err(Fault::new(Code::Items, format!("our list has {items} items, the terms allow {allowed}")));
+            return Err(Fault::new(
+                Code::Items,
+                format!("our list has {items} items, the terms allow {allowed}"),
+            ));
         }
         rejected(&loaded.rejects, loaded.rows_read)
     }
@@ -184,10 +191,22 @@ mod tests {
     fn json_has_the_fields_that_scripts_rely_on_first_and_in_order() {
         let text = serde_json::to_string(&summary()).unwrap();
         let fields = [
-            "run_id", "peer", "items_ours", "items_theirs", "matches", "proved", "output", "run_folder", "seconds",
-            "bytes_sent", "bytes_received", "cpu_seconds", "peak_rss_bytes",
+            "run_id",
+            "peer",
+            "items_ours",
+            "items_theirs",
+            "matches",
+            "proved",
+            "output",
+            "run_folder",
+            "seconds",
+            "bytes_sent",
+            "bytes_received",
+            "cpu_seconds",
+            "peak_rss_bytes",
         ];
-        let places: Vec<_> = fields.iter().map(|field| text.find(&format!("\"{field}\":")).unwrap()).collect();
+        let places: Vec<_> =
+            fields.iter().map(|field| text.find(&format!("\"{field}\":")).unwrap()).collect();
         assert!(places.is_sorted() && places[0] == 1, "{text}");
         assert!(!text.contains("rejects\""));
     }

@@ -31,7 +31,12 @@ async fn serve(node: Node) -> Result<(), Fault> {
 }
 
 async fn listener(node: &Node) -> Result<TcpListener, Fault> {
-    let invalid = |message: String| Fault::new(Code::Config, format!("{}: {message}", node.home().config().display()));
-    let listen = node.config().node.listen.ok_or_else(|| invalid("node.listen is missing: this node can only call".to_owned()))?;
+    let invalid =
+        |message: String| Fault::new(Code::Config, format!("{}: {message}", node.home().config().display()));
+    let listen = node
+        .config()
+        .node
+        .listen
+        .ok_or_else(|| invalid("node.listen is missing: this node can only call".to_owned()))?;
     TcpListener::bind(listen).await.map_err(|error| invalid(format!("node.listen: {listen}: {error}")))
 }

@@ -56,7 +56,11 @@ impl Args {
         let pinned = self.pinned(home)?;
         let keys = pinned.as_ref().map(|pinned| pinned.each_ref().map(|pinned| pinned.key));
         let report = audit::verify(&self.folder, keys)?;
-        if self.json { print::json(&object(&report))? } else { print::out(&text(&report, pinned.as_ref()))? }
+        if self.json {
+            print::json(&object(&report))?
+        } else {
+            print::out(&text(&report, pinned.as_ref()))?
+        }
         self.judge(&report)
     }
 
@@ -64,9 +68,10 @@ impl Args {
         match report.verdict() {
             Verdict::Verified => Ok(()),
             Verdict::IdentitiesNotChecked if self.no_identity => Ok(()),
-            Verdict::IdentitiesNotChecked => {
-                Err(Fault::new(Code::Unpinned, "consistent, but no keys were given to compare the signers' with"))
-            }
+            Verdict::IdentitiesNotChecked => Err(Fault::new(
+                Code::Unpinned,
+                "consistent, but no keys were given to compare the signers' with",
+            )),
             Verdict::Failed => {
                 let failed = report.failures().map(|check| match &check.outcome {
                     Outcome::Failed(reason) => format!("not so: {}: {reason}", check.name),
@@ -85,9 +90,10 @@ impl Args {
         match <[NamedKey; 2]>::try_from(self.key.clone()) {
             Ok(keys) => Ok(Some(keys)),
             Err(none) if none.is_empty() => self.of_home(home),
-            Err(keys) => {
-                Err(Fault::new(Code::Usage, format!("expected --key twice, once for each side, got {}", keys.len())))
-            }
+            Err(keys) => Err(Fault::new(
+                Code::Usage,
+                format!("expected --key twice, once for each side, got {}", keys.len()),
+            )),
         }
     }
 
@@ -124,7 +130,9 @@ fn text(report: &Report, pinned: Option<&[NamedKey; 2]>) -> String {
         .iter()
         .map(|check| match &check.outcome {
             Outcome::Passed => format!("passed        {}\n", check.name),
-            Outcome::Failed(reason) => format!("FAILED        {}: {}\n", check.name, print::printable(reason)),
+            Outcome::Failed(reason) => {
+                format!("FAILED        {}: {}\n", check.name, print::printable(reason))
+            }
             Outcome::NotPossible(reason) => format!("not possible  {}: {reason}\n", check.name),
         })
         .collect();
@@ -147,12 +155,14 @@ fn said(statement: &Statement, pinned: Option<&[NamedKey; 2]>) -> String {
     }
     for (role, party) in ["initiator", "responder"].into_iter().zip(&statement.parties) {
         let known = pinned.and_then(|pinned| pinned.iter().find(|pinned| pinned.key == party.key));
-        let known = known.map_or_else(|| "not a known key".to_owned(), |known| format!("pinned as {}", known.name));
+        let known =
+            known.map_or_else(|| "not a known key".to_owned(), |known| format!("pinned as {}", known.name));
         rows.push((role, print::printable(&format!("{} ({known}), {}", party.operator, party.software))));
         rows.push(("  key", party.key.to_string()));
         rows.push(("  started", time(party.started)));
     }
-    for (profile, ([initiator, responder], matches)) in statement.terms.profiles.iter().zip(&statement.lists) {
+    for (profile, ([initiator, responder], matches)) in statement.terms.profiles.iter().zip(&statement.lists)
+    {
         let counts = [initiator.items, responder.items, *matches].map(|number| print::grouped(number.into()));
         let [initiator, responder, matches] = counts;
         rows.push(("list", format!("{profile}: {initiator} and {responder} items, {matches} matches")));
@@ -165,14 +175,19 @@ fn said(statement: &Statement, pinned: Option<&[NamedKey; 2]>) -> String {
 /// Seconds since 1970 as a date and time in UTC.
 fn time(seconds: u64) -> String {
     let time = i64::try_from(seconds).ok().and_then(|seconds| chrono::DateTime::from_timestamp(seconds, 0));
-    time.map_or_else(|| format!("{seconds} s after 1970"), |time| time.format("%Y-%m-%d %H:%M:%S UTC").to_string())
+    time.map_or_else(
+        || format!("{seconds} s after 1970"),
+        |time| time.format("%Y-%m-%d %H:%M:%S UTC").to_string(),
+    )
 }
 
 fn object(report: &Report) -> Value {
     let checks = report.checks.iter().map(|check| match &check.outcome {
         Outcome::Passed => json!({ "name": check.name, "outcome": "passed" }),
         Outcome::Failed(reason) => json!({ "name": check.name, "outcome": "failed", "reason": reason }),
-        Outcome::NotPossible(reason) => json!({ "name": check.name, "outcome": "not possible", "reason": reason }),
+        Outcome::NotPossible(reason) => {
+            json!({ "name": check.name, "outcome": "not possible", "reason": reason })
+        }
     });
     let verdict = match report.verdict() {
         Verdict::Verified => "verified",
@@ -218,10 +233,7 @@ mod tests {
         let identities = "both signers are the pinned institutions";
         Report {
             statement: None,
-            checks: vec![
-                Check { name: "a", outcome: Outcome::Passed },
-                Check { name: identities, outcome },
-            ],
+            checks: vec![Check { name: "a", outcome: Outcome::Passed }, Check { name: identities, outcome }],
         }
     }
 

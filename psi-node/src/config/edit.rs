@@ -55,7 +55,9 @@ pub fn create(path: &Path, node: &NewNode<'_>) -> Result<(), Fault> {
     let text = text.to_string();
     parse(path, &text)?;
     durable::write_new(path, text.as_bytes()).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Fault::new(Code::Exists, format!("{}: there is a node already", path.display())),
+        io::ErrorKind::AlreadyExists => {
+            Fault::new(Code::Exists, format!("{}: there is a node already", path.display()))
+        }
         _ => storage(path, &error),
     })
 }
@@ -109,7 +111,8 @@ impl Edit {
         self.config.peer(name)?;
         let jobs = self.config.jobs_with(name);
         if !jobs.is_empty() {
-            let message = format!("peer {name:?} is used by the jobs {}: remove those first", jobs.join(", "));
+            let message =
+                format!("peer {name:?} is used by the jobs {}: remove those first", jobs.join(", "));
             return Err(Fault::new(Code::Config, message));
         }
         self.section("peers")?.remove(name);
@@ -160,7 +163,9 @@ impl Edit {
             section.set_implicit(true);
             Item::Table(section)
         });
-        section.as_table_like_mut().ok_or_else(|| Fault::new(Code::Config, format!("{name}: expected a table")))
+        section
+            .as_table_like_mut()
+            .ok_or_else(|| Fault::new(Code::Config, format!("{name}: expected a table")))
     }
 }
 
@@ -178,7 +183,10 @@ impl Config {
 /// [`Code::Exists`] for our own key, a known key and a known name; [`Code::Usage`] for a name that can't be one.
 pub fn check_new_peer(config: &Config, name: &str, key: PublicKey, own: PublicKey) -> Result<(), Fault> {
     if !is_operator_name(name) {
-        return Err(Fault::new(Code::Usage, format!("{name:?}: expected a name without white space and `+`")));
+        return Err(Fault::new(
+            Code::Usage,
+            format!("{name:?}: expected a name without white space and `+`"),
+        ));
     }
     let exists = |message: String| Err(Fault::new(Code::Exists, message));
     if key == own {
@@ -286,7 +294,8 @@ key = \"ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\"
 
     fn job(peer: &str) -> Job {
         let profile = "cn.mobile/1".parse().unwrap();
-        let input = Input { path: "/data/a \"x\".csv".into(), column: "手机".into(), profile, max_rejects: 0.0 };
+        let input =
+            Input { path: "/data/a \"x\".csv".into(), column: "手机".into(), profile, max_rejects: 0.0 };
         let policy = Policy {
             output: OutputMode::Mutual,
             proved: false,
@@ -308,7 +317,9 @@ key = \"ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\"
         edit.add_job("agents", &job("bank-b")).unwrap();
         let config = edit.save().unwrap();
         let text = fs::read_to_string(&path).unwrap();
-        for kept in ["# ours\n[node]   # this node\n", "[jobs]   # none yet\n", "[peers.bank-b] # over the phone\n"] {
+        for kept in
+            ["# ours\n[node]   # this node\n", "[jobs]   # none yet\n", "[peers.bank-b] # over the phone\n"]
+        {
             assert!(text.contains(kept), "{text}");
         }
         assert_eq!(config.peers["bank-c"].key, key(3));

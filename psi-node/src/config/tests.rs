@@ -71,7 +71,9 @@ fn a_proxy_may_have_a_password_which_is_never_shown() {
     let proxy = config.node.proxy.as_ref().unwrap();
     assert_eq!((proxy.host(), proxy.port()), ("proxy.example", 3128));
     assert!(!format!("{config:?}").contains("cret"));
-    for wrong in ["proxy.example:3128", "https://proxy.example", "socks5://proxy", "http://user@proxy", "http://p/x"] {
+    for wrong in
+        ["proxy.example:3128", "https://proxy.example", "socks5://proxy", "http://user@proxy", "http://p/x"]
+    {
         let error = refused(&with(wrong));
         assert!(error.starts_with("3:9: expected"), "{wrong}: {error}");
     }
@@ -81,7 +83,10 @@ fn a_proxy_may_have_a_password_which_is_never_shown() {
 fn an_unknown_name_gets_the_nearest_one() {
     let config = Config::parse(SAMPLE).unwrap();
     let fault = config.job("agent").unwrap_err();
-    assert_eq!((fault.code, fault.message.as_str()), (Code::NoSuchName, "no job \"agent\"; the nearest is \"agents\""));
+    assert_eq!(
+        (fault.code, fault.message.as_str()),
+        (Code::NoSuchName, "no job \"agent\"; the nearest is \"agents\"")
+    );
     assert_eq!(config.peer("bank-x").unwrap_err().message, "no peer \"bank-x\"; the nearest is \"bank-b\"");
 }
 
