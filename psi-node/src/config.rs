@@ -1,5 +1,9 @@
 //! The configuration, `config.toml`: parsed once, unknown keys refused with the nearest name.
 
+pub mod edit;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -182,12 +186,20 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
+        if let Some(name) = self.peers.keys().find(|name| !is_operator_name(name)) {
+            return Err(format!("peers: {name:?}: expected a name without white space and `+`"));
+        }
         for (name, job) in &self.jobs {
-            if name.is_empty() || !is_line(name) {
-                return Err(format!("jobs.{name:?}: expected a name on one line, at most {MAX_TEXT} bytes"));
+            if !is_job_name(name) {
+                return Err(format!("jobs: {name:?}: expected a name without white space, `+` and `/`"));
             }
-            if !is_line(&job.agreement) {
-                return Err(format!("jobs.{name}.agreement: expected one line, at most {MAX_TEXT} bytes"));
+            if !is_line(name) || !is_line(&job.agreement) {
+                return Err(format!("jobs.{name}: expected name and agreement on one line, at most {MAX_TEXT} bytes"));
+            }
+            if let Some(unknown) = unknown_placeholder(&job.output) {
+                return Err(format!(
+                    "jobs.{name}.output: {unknown:?}: expected {{job}}, {{date}} or {{run}}"
+                ));
             }
             if !self.peers.contains_key(&job.peer) {
                 return Err(format!("jobs.{name}.peer: no peer {:?}", job.peer));
@@ -227,14 +239,28 @@ fn is_line(text: &str) -> bool {
     text.len() <= MAX_TEXT && !text.chars().any(char::is_control)
 }
 
+/// Whether a job may have this name, which both sides use and which becomes part of file names.
+pub fn is_job_name(name: &str) -> bool {
+    is_operator_name(name) && !name.contains(['/', '{', '}']) && !name.starts_with(['.', '-'])
+}
+
+/// The first `{...}` in an output's name that is never replaced.
+fn unknown_placeholder(output: &Path) -> Option<String> {
+    let name = output.to_string_lossy().into_owned();
+    let mut opened = name.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+    let unknown = opened.find(|(placeholder, _)| !["job", "date", "run"].contains(placeholder));
+    unknown.map(|(placeholder, _)| format!("{{{placeholder}}}"))
+}
+
 fn no_such<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Fault {
     let nearest = known.min_by_key(|known| strsim::levenshtein(known, name));
-    let hint = nearest.map_or_else(|| format!("there is no {what} yet"), |nearest| format!("the nearest is {nearest:?}"));
+    let hint = nearest
+        .map_or_else(|| format!("there is no {what} yet"), |nearest| format!("the nearest is {nearest:?}"));
     Fault::new(Code::NoSuchName, format!("no {what} {name:?}; {hint}"))
 }
 
 /// `line:column: reason`, with the nearest name for an unknown key.
-fn located(text: &str, error: &toml::de::Error) -> String {
+pub(crate) fn located(text: &str, error: &toml::de::Error) -> String {
     let before = &text[..error.span().map_or(0, |span| span.start)];
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
@@ -256,17 +282,25 @@ fn default_max_rejects() -> f64 {
     crate::input::Limits::default().max_rejects
 }
 
-fn operator_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+pub(crate) fn operator_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
-    if is_operator_name(&name) { Ok(name) } else { Err(D::Error::custom("a name without white space and `+` is expected")) }
+    if is_operator_name(&name) {
+        Ok(name)
+    } else {
+        Err(D::Error::custom("a name without white space and `+` is expected"))
+    }
 }
 
 fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     let share = f64::deserialize(deserializer)?;
-    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err(D::Error::custom("a share from 0 to 1 is expected")) }
+    if (0.0..=1.0).contains(&share) {
+        Ok(share)
+    } else {
+        Err(D::Error::custom("a share from 0 to 1 is expected"))
+    }
 }
 
-fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(crate) fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: std::str::FromStr,
@@ -275,7 +309,7 @@ where
     String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
 }
 
-fn parsed_option<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+pub(crate) fn parsed_option<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: std::str::FromStr,

@@ -11,6 +11,7 @@ pub mod join;
 pub mod link;
 pub mod node;
 pub mod output;
+pub mod peer_file;
 pub mod policy;
 pub mod pool;
 pub mod process;

@@ -1,0 +1,269 @@
+//! `psi job`: what is exchanged with whom. Adding a job is the consent.
+
+use std::path::{Path, PathBuf, absolute};
+
+use psi_core::identifier::Profile;
+use psi_node::{
+    config::{Config, Input, Job, OutputMode, Policy, edit::Edit},
+    fault::{Code, Fault},
+    home::Home,
+};
+
+use super::print;
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Add a job, and with it consent to its exchanges
+    Add(Add),
+    /// List the jobs
+    List,
+    /// Show one job and what it allows
+    Show {
+        /// The job
+        name: String,
+    },
+    /// Remove a job: nothing is exchanged under it any more
+    Remove {
+        /// The job
+        name: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Add {
+    /// Its name, the same on both sides
+    pub(super) name: String,
+    /// Our name for the peer
+    #[arg(long)]
+    pub(super) peer: String,
+    /// Our list: CSV in UTF-8 with a heading
+    #[arg(long, value_name = "FILE")]
+    pub(super) input: PathBuf,
+    /// The column with the identifiers
+    #[arg(long)]
+    pub(super) column: String,
+    /// The type of the identifiers, such as cn.mobile/1
+    #[arg(long)]
+    pub(super) profile: Profile,
+    /// The file for the matching rows; {job}, {date} and {run} are replaced
+    #[arg(long, value_name = "FILE")]
+    pub(super) output: PathBuf,
+    /// Answers without proofs: fewer bytes and less work, and wrong answers stay unnoticed
+    #[arg(long)]
+    pub(super) unproved: bool,
+    /// The fewest items that either list may have
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) min_items: u64,
+    /// The most items that either list may have
+    #[arg(long, value_name = "N", default_value_t = 10_000_000)]
+    pub(super) max_items: u64,
+    /// The agreement under which it happens; goes into the statement
+    #[arg(long, default_value = "")]
+    pub(super) agreement: String,
+    /// What it is for; stays here
+    #[arg(long, default_value = "")]
+    pub(super) purpose: String,
+    /// The share of rows that may be rejected; above it nothing is sent
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
+    pub(super) max_rejects: f64,
+    /// Days that masked and evaluated bytes are kept beside the transcript
+    #[arg(long, value_name = "DAYS", default_value_t = 0)]
+    pub(super) evidence_days: u32,
+    /// Give up the possibility to open the lists to an auditor later
+    #[arg(long)]
+    pub(super) not_openable: bool,
+    /// The most runs within 24 hours, failed ones included
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(super) max_runs_per_day: u32,
+}
+
+impl Command {
+    pub(super) fn execute(&self, home: &Home) -> Result<(), Fault> {
+        match self {
+            Self::Add(add) => {
+                let config = add.store(home)?;
+                print::err(&described(&add.name, config.job(&add.name)?));
+                Ok(())
+            }
+            Self::List => list(&Config::load(home.config())?),
+            Self::Show { name } => print::out(&described(name, Config::load(home.config())?.job(name)?)),
+            Self::Remove { name } => remove(home, name),
+        }
+    }
+}
+
+impl Add {
+    /// Writes the job, with a policy that says everything, into the configuration.
+    pub(super) fn store(&self, home: &Home) -> Result<Config, Fault> {
+        let mut edit = Edit::open(home.config())?;
+        edit.add_job(&self.name, &self.job()?)?;
+        edit.save()
+    }
+
+    fn job(&self) -> Result<Job, Fault> {
+        Ok(Job {
+            peer: self.peer.clone(),
+            agreement: self.agreement.clone(),
+            purpose: self.purpose.clone(),
+            input: Input {
+                path: full(&self.input)?,
+                column: self.column.clone(),
+                profile: self.profile,
+                max_rejects: self.max_rejects,
+            },
+            output: full(&self.output)?,
+            policy: Policy {
+                output: OutputMode::Mutual,
+                proved: !self.unproved,
+                min_items: self.min_items,
+                max_items: self.max_items,
+                max_runs_per_day: self.max_runs_per_day,
+                evidence_days: self.evidence_days,
+                openable: !self.not_openable,
+            },
+        })
+    }
+}
+
+/// Jobs also run from elsewhere. The file is text, and so is a path in it.
+fn full(path: &Path) -> Result<PathBuf, Fault> {
+    let failed = |reason: String| Fault::new(Code::Usage, format!("{}: {reason}", path.display()));
+    let path = absolute(path).map_err(|error| failed(error.to_string()))?;
+    if path.to_str().is_some() { Ok(path) } else { Err(failed("expected a path in UTF-8".to_owned())) }
+}
+
+fn list(config: &Config) -> Result<(), Fault> {
+    let row =
+        |job: &Job| format!("with {}, {} from {}", job.peer, job.input.profile, job.input.path.display());
+    let rows = config.jobs.iter().map(|(name, job)| (name.as_str(), print::printable(&row(job))));
+    print::out(&print::table(&rows.collect::<Vec<_>>()))
+}
+
+fn remove(home: &Home, name: &str) -> Result<(), Fault> {
+    let mut edit = Edit::open(home.config())?;
+    edit.remove_job(name)?;
+    edit.save()?;
+    print::err(&format!("{} is removed; a serving node has to be started again\n", print::printable(name)));
+    Ok(())
+}
+
+/// A job in plain words.
+fn described(name: &str, job: &Job) -> String {
+    let or_none = |text: &str| if text.is_empty() { "none named".to_owned() } else { print::printable(text) };
+    let facts = print::table(&[
+        ("job", print::printable(name)),
+        ("peer", print::printable(&job.peer)),
+        ("agreement", or_none(&job.agreement)),
+        ("purpose", or_none(&job.purpose)),
+        ("input", print::printable(&format!("{}, column {}", job.input.path.display(), job.input.column))),
+        ("profile", job.input.profile.to_string()),
+        ("output", print::printable(&job.output.display().to_string())),
+    ]);
+    let peer = print::printable(&job.peer);
+    format!("{facts}\nWhat it allows, and nothing else:\n{}", allowed(job, &peer))
+}
+
+/// What a job allows, a sentence a line.
+pub(super) fn allowed(job: &Job, peer: &str) -> String {
+    let Policy { proved, min_items, max_items, max_runs_per_day, evidence_days, openable, .. } = job.policy;
+    let [fewest, most] = [min_items, max_items].map(|items| print::grouped(items.into()));
+    let lines = [
+        format!(
+            "Both sides learn which identifiers they share, and how many the other has; {peer} learns nothing else."
+        ),
+        format!(
+            "Lists of {fewest} to {most} items on either side, at most {} within 24 hours.",
+            runs(max_runs_per_day)
+        ),
+        tested(job, peer),
+        if proved {
+            "Every answer is proved: a wrong one ends the run.".to_owned()
+        } else {
+            "Answers carry no proof: wrong ones stay unnoticed.".to_owned()
+        },
+        format!(
+            "At most {} % of our rows may be rejected; above that nothing is sent.",
+            percent(job.input.max_rejects)
+        ),
+        match evidence_days {
+            0 => "Masked and evaluated bytes are not kept.".to_owned(),
+            days => format!(
+                "Masked and evaluated bytes are kept for {}.",
+                print::count(days.into(), "day", "days")
+            ),
+        },
+        if openable {
+            "Our list can be opened to an auditor later, by us alone.".to_owned()
+        } else {
+            "No list can be opened to an auditor later.".to_owned()
+        },
+        format!("{peer} needs a job of the same name with the same terms."),
+    ];
+    lines.iter().map(|line| format!("  - {line}\n")).collect()
+}
+
+/// How much of everything that exists the peer could try out in a year.
+fn tested(job: &Job, peer: &str) -> String {
+    let a_year = u128::from(job.policy.max_items) * u128::from(job.policy.max_runs_per_day) * 365;
+    let share = match job.input.profile.space() {
+        None => String::new(),
+        Some(space) if a_year >= space.into() => format!(", which is all that {} admits", job.input.profile),
+        Some(space) => {
+            format!(", {} % of what {} admits", percent(a_year as f64 / space as f64), job.input.profile)
+        }
+    };
+    format!(
+        "At these limits {peer} can test {} identifiers of its choice a year{share}.",
+        print::grouped(a_year)
+    )
+}
+
+fn runs(number: u32) -> String {
+    print::count(number.into(), "run", "runs")
+}
+
+/// A share as a percentage with at most three digits behind the point.
+fn percent(share: f64) -> String {
+    let text = format!("{:.3}", share * 100.0);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(max_items: u64, max_runs_per_day: u32, profile: &str) -> Job {
+        let policy = format!(
+            "output = \"mutual\"\nproved = true\nmin_items = 1\nmax_items = {max_items}\n\
+             max_runs_per_day = {max_runs_per_day}\nopenable = true\n"
+        );
+        let text = format!(
+            "[node]\nname = \"a\"\n[peers.b]\nkey = \"ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\"\n\
+             [jobs.j]\npeer = \"b\"\noutput = \"o\"\ninput = {{ path = \"i\", column = \"c\", profile = \"{profile}\" }}\n\
+             [jobs.j.policy]\n{policy}"
+        );
+        Config::parse(&text).unwrap().jobs["j"].clone()
+    }
+
+    #[test]
+    fn the_year_is_counted_and_compared_with_the_profile() {
+        let shown = |max_items, runs, profile| tested(&job(max_items, runs, profile), "b");
+        let some = shown(200_000, 1, "cn.mobile/1");
+        assert_eq!(
+            some,
+            "At these limits b can test 73,000,000 identifiers of its choice a year, 1.043 % of what cn.mobile/1 admits."
+        );
+        assert!(shown(10_000_000, 100, "cn.mobile/1").ends_with(
+            "365,000,000,000 identifiers of its choice a year, which is all that cn.mobile/1 admits."
+        ));
+        assert!(shown(1, 1, "text/1").ends_with("365 identifiers of its choice a year."));
+    }
+
+    #[test]
+    fn shares_are_percentages() {
+        let cases = [(0.01, "1"), (0.0, "0"), (1.0, "100"), (0.000_12, "0.012"), (0.1, "10")];
+        for (share, text) in cases {
+            assert_eq!(percent(share), text);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The process itself: what it leaves behind, how it logs, and how it ends on a signal.
+
+use std::{
+    env,
+    io::{self, IsTerminal},
+};
+
+use nix::sys::{
+    resource::{Resource, setrlimit},
+    stat::{Mode, umask},
+};
+use psi_node::fault::{Code, Fault};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
+use tracing_subscriber::EnvFilter;
+
+/// Files for the owner only, and no memory images: they would hold keys and lists. A kernel that refuses is no reason not
+/// to run.
+pub(crate) fn harden() {
+    umask(Mode::from_bits_truncate(0o077));
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_dumpable(false);
+}
+
+/// How to log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Starts logging to stderr.
+pub(crate) fn log(filter: &str, format: LogFormat) -> Result<(), Fault> {
+    let filter =
+        EnvFilter::try_new(filter).map_err(|error| Fault::new(Code::Usage, format!("--log: {error}")))?;
+    let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let ansi = io::stderr().is_terminal() && !plain;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(ansi);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+/// Runs an asynchronous command; work that is still on its way when it ends is given up.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    let runtime =
+        Runtime::new().map_err(|error| Fault::new(Code::Unexpected, format!("threads: {error}")))?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
+}
+
+/// The signals that end the program.
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Takes them over from here on.
+    pub(crate) fn listen() -> Result<Self, Fault> {
+        let listen =
+            |kind| signal(kind).map_err(|error| Fault::new(Code::Unexpected, format!("signals: {error}")));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// Waits for one, and says how a command ends on it.
+    pub(crate) async fn next(&mut self) -> Fault {
+        tokio::select! {
+            _ = self.interrupt.recv() => Fault::new(Code::Interrupted, "interrupted by SIGINT"),
+            _ = self.terminate.recv() => Fault::new(Code::Terminated, "ended by SIGTERM"),
+        }
+    }
+}
+
+/// Does the work unless a signal comes first.
+pub(crate) async fn unless_signalled<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    let mut signals = Signals::listen()?;
+    tokio::select! {
+        result = work => result,
+        fault = signals.next() => Err(fault),
+    }
+}

@@ -1,0 +1,98 @@
+use super::*;
+
+const SAMPLE: &str = include_str!("../../../docs/samples/config.toml");
+
+fn refused(text: &str) -> String {
+    Config::parse(text).unwrap_err()
+}
+
+#[test]
+fn the_sample_is_valid_and_says_what_its_comments_say() {
+    let config = Config::parse(SAMPLE).unwrap();
+    assert_eq!(config.node.name, "bank-a");
+    assert_eq!(config.peer("bank-b").unwrap().endpoint.as_ref().unwrap().port(), 7443);
+    let job = config.job("agents").unwrap();
+    assert!(job.terms().proved && job.terms().openable);
+    assert_eq!(job.terms().max_items, 200_000);
+    assert_eq!(job.input.max_rejects, 0.01);
+}
+
+#[test]
+fn a_typo_gets_its_place_and_the_nearest_name() {
+    let error = refused(&SAMPLE.replace("\nlisten =", "\nlisen ="));
+    assert!(error.starts_with("6:1: unknown field `lisen`"), "{error}");
+    assert!(error.ends_with("did you mean `listen`?"), "{error}");
+    let error = refused(&SAMPLE.replace("max_items", "max_item"));
+    assert!(error.ends_with("did you mean `max_items`?"), "{error}");
+}
+
+#[test]
+fn wrong_values_are_refused_where_they_stand() {
+    let cases = [
+        ("name = \"bank-a\"", "name = \"bank a\"", "a name without white space and `+` is expected"),
+        ("0.0.0.0:7443", "0.0.0.0", "invalid socket address"),
+        ("https://psi.bank-b", "http://psi.bank-b", "expected a URL that starts with https://"),
+        ("cn.mobile/1", "cn.mobil/1", "the nearest known one is \"cn.mobile/1\""),
+        ("max_rejects = 0.01", "max_rejects = 1.01", "a share from 0 to 1 is expected"),
+        ("proved = true", "proved = \"yes\"", "invalid type: string"),
+        ("output = \"mutual\"", "output = \"ours\"", "unknown variant `ours`, expected `mutual`"),
+        ("ed25519:", "rsa:", "expected \"ed25519:\" before the key"),
+    ];
+    for (right, wrong, reason) in cases {
+        assert!(SAMPLE.contains(right), "{right}");
+        let error = refused(&SAMPLE.replacen(right, wrong, 1));
+        assert!(error.contains(reason), "{error}");
+        let line: usize = error.split(':').next().unwrap().parse().unwrap();
+        assert!(SAMPLE.replacen(right, wrong, 1).lines().nth(line - 1).unwrap().contains(wrong), "{error}");
+    }
+}
+
+#[test]
+fn a_job_without_its_peer_or_with_impossible_limits_is_refused() {
+    let cases = [
+        ("peer = \"bank-b\"", "peer = \"bank-c\"", " jobs.agents.peer: no peer \"bank-c\""),
+        ("min_items = 1000", "min_items = 0", " jobs.agents.policy.min_items: expected at least 1"),
+        ("min_items = 1000", "min_items = 200_001", " jobs.agents.policy: min_items is above max_items"),
+        ("{run}", "{runs}", " jobs.agents.output: \"{runs}\": expected {job}, {date} or {run}"),
+        ("[jobs.agents]", "[jobs.\"a/b\"]\n[jobs.agents]", "missing field `peer`"),
+    ];
+    for (right, wrong, reason) in cases {
+        let error = refused(&SAMPLE.replacen(right, wrong, 1));
+        assert!(error.ends_with(reason) || error.contains(reason), "{error}");
+    }
+    let error = refused(&SAMPLE.replace("jobs.agents", "jobs.\"a/b\""));
+    assert!(error.starts_with(" jobs: \"a/b\""), "{error}");
+}
+
+#[test]
+fn a_proxy_may_have_a_password_which_is_never_shown() {
+    let with = |proxy: &str| format!("[node]\nname = \"a\"\nproxy = \"{proxy}\"\n");
+    let config = Config::parse(&with("http://user:s%40cret@proxy.example:3128")).unwrap();
+    let proxy = config.node.proxy.as_ref().unwrap();
+    assert_eq!((proxy.host(), proxy.port()), ("proxy.example", 3128));
+    assert!(!format!("{config:?}").contains("cret"));
+    for wrong in
+        ["proxy.example:3128", "https://proxy.example", "socks5://proxy", "http://user@proxy", "http://p/x"]
+    {
+        let error = refused(&with(wrong));
+        assert!(error.starts_with("3:9: expected"), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn an_unknown_name_gets_the_nearest_one() {
+    let config = Config::parse(SAMPLE).unwrap();
+    let fault = config.job("agent").unwrap_err();
+    assert_eq!(
+        (fault.code, fault.message.as_str()),
+        (Code::NoSuchName, "no job \"agent\"; the nearest is \"agents\"")
+    );
+    assert_eq!(config.peer("bank-x").unwrap_err().message, "no peer \"bank-x\"; the nearest is \"bank-b\"");
+}
+
+#[test]
+fn no_file_is_no_node() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(Config::load(&folder.path().join("config.toml")).unwrap_err().code, Code::NoHome);
+    assert_eq!(Config::load(folder.path()).unwrap_err().code, Code::Config);
+}

@@ -1,0 +1,184 @@
+//! The program as scripts see it: commands, what they print and their exit status, as data in `cmd/`; here what data can't
+//! say.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, ChildStdout, Command, Output, Stdio},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+#[test]
+fn commands() {
+    trycmd::TestCases::new().case("tests/cmd/*.trycmd");
+}
+
+fn psi(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_psi"));
+    command.arg("--home").arg(home);
+    command
+}
+
+fn output(home: &Path, arguments: &[&str]) -> Output {
+    psi(home).args(arguments).output().unwrap()
+}
+
+fn node(name: &str) -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let init = output(home.path(), &["init", "--name", name, "--listen", "127.0.0.1:0"]);
+    assert!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
+    home
+}
+
+/// The last line of `psi id`.
+fn digits(home: &Path) -> String {
+    let id = String::from_utf8(output(home, &["id"]).stdout).unwrap();
+    id.lines().last().unwrap().split_once(' ').unwrap().1.to_owned()
+}
+
+/// Makes `who` known to `other`, at that address.
+fn introduce(who: &Path, other: &Path, address: Option<&str>) {
+    let mut text = String::from_utf8(output(who, &["peer", "export"]).stdout).unwrap();
+    if let Some(address) = address {
+        text += &format!("endpoint = \"https://{address}\"\n");
+    }
+    let file = other.join("other.psi-peer");
+    fs::write(&file, text).unwrap();
+    let add = output(other, &["peer", "add", file.to_str().unwrap(), "--confirm", &digits(who)]);
+    assert!(add.status.success(), "{}", String::from_utf8_lossy(&add.stderr));
+}
+
+/// A serving node, the rest of its stdout, and its address.
+fn serve(home: &Path) -> (Child, BufReader<ChildStdout>, String) {
+    let mut child = psi(home).arg("serve").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let address = line.strip_prefix("listening on ").unwrap().trim_end().to_owned();
+    (child, stdout, address)
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+}
+
+#[test]
+fn what_a_node_writes_is_its_own_business() {
+    let home = node("bank-a");
+    let mode = |path: &str| fs::metadata(home.path().join(path)).unwrap().permissions().mode() & 0o777;
+    for file in ["config.toml", "keys/identity.key", "keys/seal.key"] {
+        assert_eq!(mode(file), 0o600, "{file}");
+    }
+    assert_eq!(mode("keys"), 0o700);
+}
+
+#[test]
+fn a_node_does_not_become_its_own_peer() {
+    let home = node("bank-a");
+    let export = output(home.path(), &["peer", "export"]);
+    let file = home.path().join("own.psi-peer");
+    fs::write(&file, export.stdout).unwrap();
+    let confirmed = ["--as", "me", "--confirm", &digits(home.path())];
+    let add = output(home.path(), &[&["peer", "add", file.to_str().unwrap()], &confirmed[..]].concat());
+    assert_eq!(add.status.code(), Some(4));
+    assert!(String::from_utf8(add.stderr).unwrap().contains("PSI-E013"));
+}
+
+#[test]
+fn serve_says_where_it_listens_and_stops_when_asked() {
+    for asked in [Signal::SIGTERM, Signal::SIGINT] {
+        let home = node("bank-a");
+        let (mut child, mut stdout, address) = serve(home.path());
+        assert_ne!(address.strip_prefix("127.0.0.1:").unwrap().parse::<u16>().unwrap(), 0);
+        signal(&child, asked);
+        assert!(child.wait().unwrap().success());
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "");
+    }
+}
+
+#[test]
+fn serve_needs_an_address() {
+    let home = node("bank-a");
+    let path = home.path().join("config.toml");
+    let text = fs::read_to_string(&path).unwrap().replace("listen = \"127.0.0.1:0\"\n", "");
+    assert!(!text.contains("listen"));
+    fs::write(&path, text).unwrap();
+    let serve = output(home.path(), &["serve"]);
+    assert_eq!(serve.status.code(), Some(4));
+    assert!(String::from_utf8(serve.stderr).unwrap().contains("PSI-E011"));
+}
+
+#[test]
+fn a_signal_ends_a_command_with_its_own_status() {
+    for (asked, status) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let home = node("bank-a");
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = format!(
+            "\n[peers.bank-b]\nendpoint = \"https://{}\"\n\
+             key = \"ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\"\n",
+            silent.local_addr().unwrap()
+        );
+        let mut config = OpenOptions::new().append(true).open(home.path().join("config.toml")).unwrap();
+        config.write_all(peer.as_bytes()).unwrap();
+        let mut child =
+            psi(home.path()).args(["peer", "ping", "bank-b"]).stderr(Stdio::null()).spawn().unwrap();
+        // It has called, so it heeds signals by now.
+        let _call = silent.accept().unwrap();
+        signal(&child, asked);
+        assert_eq!(child.wait().unwrap().code(), Some(status));
+    }
+}
+
+#[test]
+fn a_peer_that_serves_answers_a_ping() {
+    let (a, b) = (node("bank-a"), node("bank-b"));
+    introduce(a.path(), b.path(), None);
+    let (mut child, _stdout, address) = serve(b.path());
+    introduce(b.path(), a.path(), Some(&address));
+    let ping = output(a.path(), &["peer", "ping", "bank-b"]);
+    signal(&child, Signal::SIGTERM);
+    assert!(child.wait().unwrap().success());
+    let stdout = String::from_utf8(ping.stdout).unwrap();
+    assert!(ping.status.success(), "{}", String::from_utf8_lossy(&ping.stderr));
+    for line in ["round trip  ", "software    psi-node/", "clock       0."] {
+        assert!(stdout.contains(line), "{stdout}");
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_serve_is_unreachable() {
+    let (a, b) = (node("bank-a"), node("bank-b"));
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap();
+    introduce(b.path(), a.path(), Some(&free.to_string()));
+    let ping = output(a.path(), &["peer", "ping", "bank-b"]);
+    assert_eq!(ping.status.code(), Some(6));
+    assert!(String::from_utf8(ping.stderr).unwrap().starts_with("error[PSI-E040 peer-unreachable]: "));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let mut completions = Command::new(env!("CARGO_BIN_EXE_psi"));
+    let mut child = completions.args(["completions", "bash"]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn the_demonstration_ends_well() {
+    for arguments in [&["demo"][..], &["demo", "--items", "40"]] {
+        let demo = Command::new(env!("CARGO_BIN_EXE_psi")).args(arguments).output().unwrap();
+        let [stdout, stderr] = [demo.stdout, demo.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        assert!(demo.status.success(), "{stderr}");
+        assert!(stdout.contains("verdict: verified"), "{stdout}");
+        assert_eq!(stderr.contains("bad row"), arguments.len() == 1, "{stderr}");
+    }
+}
