@@ -42,15 +42,30 @@ struct Cli {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "For every command")]
 struct Global {
     /// Folder of the node; by default /etc/psi and /var/lib/psi, or the user's own
-    #[arg(long, global = true, env = "PSI_HOME", hide_env_values = true, value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        display_order = 100,
+        env = "PSI_HOME",
+        hide_env_values = true,
+        value_name = "DIR"
+    )]
     home: Option<PathBuf>,
     /// What to log to stderr: a level, or levels by module (`info,psi_node=debug`)
-    #[arg(long, global = true, env = "PSI_LOG", hide_env_values = true, value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        display_order = 100,
+        env = "PSI_LOG",
+        hide_env_values = true,
+        value_name = "FILTER"
+    )]
     log: Option<String>,
     /// How to log
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    #[arg(long, global = true, display_order = 100, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
 }
 

@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::Deserialize;
 use toml_edit::{DocumentMut, value};
 
 use crate::{
@@ -20,16 +20,34 @@ use crate::{
 };
 
 const COMMENT: &str = "# A node of psi introduces itself. Take it up with `psi peer add FILE` and compare the digits over the phone.\n";
-const FORMAT: u32 = 1;
 /// Four short lines; more than this is something else.
 const MAX_BYTES: u64 = 16 * 1024;
+
+/// Version of the file's layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "i64")]
+struct Format(i64);
+
+const FORMAT: Format = Format(1);
+
+impl TryFrom<i64> for Format {
+    type Error = String;
+
+    fn try_from(got: i64) -> Result<Self, Self::Error> {
+        let format = Self(got);
+        if format == FORMAT {
+            Ok(format)
+        } else {
+            Err(format!("format {got} is unknown, expected {}", FORMAT.0))
+        }
+    }
+}
 
 /// What a node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PeerFile {
-    #[serde(rename = "format", deserialize_with = "known_format")]
-    _format: (),
+    format: Format,
     /// Its name: no white space, no `+`.
     #[serde(deserialize_with = "operator_name")]
     pub name: String,
@@ -44,7 +62,7 @@ pub struct PeerFile {
 impl PeerFile {
     /// What a node of that name, key and endpoint says of itself.
     pub fn new(name: impl Into<String>, key: PublicKey, endpoint: Option<Endpoint>) -> Self {
-        Self { _format: (), name: name.into(), key, endpoint }
+        Self { format: FORMAT, name: name.into(), key, endpoint }
     }
 
     /// Reads what [`to_text`](Self::to_text) wrote.
@@ -65,7 +83,7 @@ impl PeerFile {
     /// The text of the file.
     pub fn to_text(&self) -> String {
         let mut text = DocumentMut::new();
-        text.insert("format", value(i64::from(FORMAT)));
+        text.insert("format", value(self.format.0));
         text.insert("name", value(&self.name));
         text.insert("key", value(self.key.to_string()));
         if let Some(endpoint) = &self.endpoint {
@@ -81,13 +99,6 @@ fn read(path: &Path) -> io::Result<String> {
     match text.len() as u64 {
         0..=MAX_BYTES => Ok(text),
         _ => Err(io::Error::other("too long for what `psi peer export` writes")),
-    }
-}
-
-fn known_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
-    match u32::deserialize(deserializer)? {
-        FORMAT => Ok(()),
-        got => Err(D::Error::custom(format!("format {got} is unknown, expected {FORMAT}"))),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The program as scripts see it: commands, what they print and their exit status, as data in `cmd/`; here what data can't
 //! say.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use std::{
     fs::{self, OpenOptions},
     io::{BufRead, BufReader, Read, Write},

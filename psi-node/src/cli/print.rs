@@ -63,7 +63,7 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
 /// A number in groups of three digits.
 pub(crate) fn grouped(number: u128) -> String {
     let digits = number.to_string();
-    let start = |index| index > 0 && (digits.len() - index) % 3 == 0;
+    let start = |index: usize| index > 0 && (digits.len() - index).is_multiple_of(3);
     digits.char_indices().fold(String::new(), |mut text, (index, digit)| {
         text.extend(start(index).then_some(','));
         text.push(digit);

@@ -74,7 +74,7 @@ impl Args {
             )),
             Verdict::Failed => {
                 let failed = report.failures().map(|check| match &check.outcome {
-                    Outcome::Failed(reason) => format!("not so: {}: {reason}", check.name),
+                    Outcome::Failed(reason) => format!("failed: {}: {reason}", check.name),
                     _ => check.name.to_owned(),
                 });
                 Err(Fault::new(Code::Verification, failed.collect::<Vec<_>>().join("; ")))
