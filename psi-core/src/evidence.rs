@@ -6,11 +6,7 @@
 
 use std::io::{self, Read};
 
-use crate::{
-    key::Role,
-    plan::MAX_CHUNK,
-    wire::Writer,
-};
+use crate::{key::Role, plan::MAX_CHUNK, wire::Writer};
 
 /// The first bytes of an evidence file.
 pub const TITLE: &[u8] = b"XPSI1-EVIDENCE\n";

@@ -54,7 +54,8 @@ pub struct Opening {
 impl Opening {
     /// What the Commit says of it.
     pub fn commitment(&self) -> OpeningCommitment {
-        let mask_proof = Sha256::new().chain_update(self.salt.as_bytes()).chain_update(&self.mask_proof).finalize().into();
+        let mask_proof =
+            Sha256::new().chain_update(self.salt.as_bytes()).chain_update(&self.mask_proof).finalize().into();
         OpeningCommitment { list_root: self.list_root, mask_proof }
     }
 }
@@ -119,18 +120,28 @@ impl Masking {
             self.suite.mask(key.scalar(), HASH_TO_GROUP_DST, &prefix, &messages, &mut elements, None);
             Vec::new()
         };
-        items.extend(elements.into_iter().zip(chunk).map(|(element, item)| MaskedItem { element, item: item as u32 }));
+        items.extend(
+            elements.into_iter().zip(chunk).map(|(element, item)| MaskedItem { element, item: item as u32 }),
+        );
         proof
     }
 
-    fn opening(&self, set: &CanonicalSet, seed: &SessionSeed, items: &[MaskedItem], mask_proof: Vec<u8>) -> Opening {
+    fn opening(
+        &self,
+        set: &CanonicalSet,
+        seed: &SessionSeed,
+        items: &[MaskedItem],
+        mask_proof: Vec<u8>,
+    ) -> Opening {
         let list_seed = seed.list_seed(self.suite, self.profile.id(), &set.digest());
         let salt = seed.mask_proof_salt(self.suite, self.profile.id(), &set.digest());
         let leaves = ListLeaves::new(&list_seed, self.profile.id());
         let mut root = RootBuilder::new();
         for (chunk, items) in items.chunks(MAX_CHUNK).enumerate() {
             let first = chunk * MAX_CHUNK;
-            let leaf = |(i, item): (usize, &MaskedItem)| leaves.leaf((first + i) as u64, set.get(item.item as usize));
+            let leaf = |(i, item): (usize, &MaskedItem)| {
+                leaves.leaf((first + i) as u64, set.get(item.item as usize))
+            };
             let leaves: Vec<Digest> = items.par_iter().enumerate().map(leaf).collect();
             leaves.into_iter().for_each(|leaf| root.push(leaf));
         }

@@ -446,6 +446,7 @@ pub fn encode_statements(notes: &[Vec<u8>]) -> Vec<u8> {
 /// [`Malformed`], with the field.
 pub fn decode_statements(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
     let mut reader = Reader::new(bytes);
-    let notes = reader.list(MAX_STATEMENTS, "statements", |reader| reader.bytes("statement").map(<[u8]>::to_vec))?;
+    let notes =
+        reader.list(MAX_STATEMENTS, "statements", |reader| reader.bytes("statement").map(<[u8]>::to_vec))?;
     reader.finish().map(|()| notes)
 }

@@ -127,7 +127,10 @@ mod tests {
         assert_eq!(plan.chunks_in(Role::Initiator, 0).len(), 1);
         assert_eq!(plan.chunks_in(Role::Initiator, 0)[0].len, 64);
         assert_eq!(plan.chunks_of(Role::Responder, 1).count(), 64);
-        assert_eq!(plan.chunks_in(Role::Responder, 1)[0], Chunk { list: 1, index: 0, step: 1, start: 0, len: 625 });
+        assert_eq!(
+            plan.chunks_in(Role::Responder, 1)[0],
+            Chunk { list: 1, index: 0, step: 1, start: 0, len: 625 }
+        );
     }
 
     proptest! {

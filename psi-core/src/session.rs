@@ -65,7 +65,13 @@ impl Context {
     }
 
     /// A chunk and the answer to it, where the terms say that they are kept.
-    fn evidence(&self, role: Role, chunk: &Chunk, masked: impl FnOnce() -> Vec<u8>, answers: &[u8]) -> Option<EvidenceChunk> {
+    fn evidence(
+        &self,
+        role: Role,
+        chunk: &Chunk,
+        masked: impl FnOnce() -> Vec<u8>,
+        answers: &[u8],
+    ) -> Option<EvidenceChunk> {
         self.keeps_evidence.then(|| EvidenceChunk {
             role,
             list: chunk.list,

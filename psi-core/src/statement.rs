@@ -107,7 +107,8 @@ impl Statement {
 
     /// The text that is signed.
     pub fn to_text(&self) -> String {
-        let mut text = format!("{TITLE}\nsession {}\nprotocol {}\n", HEXLOWER.encode(&self.sid), self.protocol);
+        let mut text =
+            format!("{TITLE}\nsession {}\nprotocol {}\n", HEXLOWER.encode(&self.sid), self.protocol);
         let mut line = |key: &str, value: &str| {
             text.push_str(key);
             text.push(' ');
@@ -150,7 +151,8 @@ impl Statement {
         if canonical == text {
             return Ok(statement);
         }
-        let same = canonical.split('\n').zip(text.split('\n')).take_while(|(ours, theirs)| ours == theirs).count();
+        let same =
+            canonical.split('\n').zip(text.split('\n')).take_while(|(ours, theirs)| ours == theirs).count();
         Err(NoteError::Line { line: same + 1, expected: "the canonical form" })
     }
 
@@ -237,7 +239,11 @@ fn note_key_id(party: &Party) -> [u8; 4] {
 }
 
 fn signature_line(line: &str, party: &Party) -> Option<Signature> {
-    let encoded = line.strip_prefix("\u{2014} ")?.strip_prefix(&party.operator)?.strip_prefix(' ')?.strip_suffix('\n')?;
+    let encoded = line
+        .strip_prefix("\u{2014} ")?
+        .strip_prefix(&party.operator)?
+        .strip_prefix(' ')?
+        .strip_suffix('\n')?;
     let bytes = BASE64.decode(encoded.as_bytes()).ok()?;
     let (id, signature) = bytes.split_first_chunk::<4>()?;
     let signature = <[u8; SIGNATURE_BYTES]>::try_from(signature).ok()?;
@@ -264,7 +270,10 @@ impl<'a> Lines<'a> {
         let lists = terms.profiles.iter().map(|profile| self.list(profile.id())).collect::<Result<_, _>>()?;
         let (steps, transcript) = (self.number("steps")?, self.digest("transcript")?);
         let height: u64 = self.number("chain-height")?;
-        let height = height.checked_sub(1).filter(|height| *height < 1 << 48).ok_or_else(|| self.wrong("chain-height"))?;
+        let height = height
+            .checked_sub(1)
+            .filter(|height| *height < 1 << 48)
+            .ok_or_else(|| self.wrong("chain-height"))?;
         let previous = ChainHead { height, digest: self.digest("chain-previous")? };
         Ok(Statement { sid, protocol, job, agreement, terms, parties, lists, steps, transcript, previous })
     }
@@ -274,7 +283,10 @@ impl<'a> Lines<'a> {
         self.read("output", |name| (name == Output::Mutual.name()).then_some(()))?;
         let proved = self.flag("proved")?;
         let profiles = self.read("profiles", |names| {
-            names.split(' ').map(|name| crate::identifier::Profile::parse(name).ok()).collect::<Option<Vec<_>>>()
+            names
+                .split(' ')
+                .map(|name| crate::identifier::Profile::parse(name).ok())
+                .collect::<Option<Vec<_>>>()
         })?;
         Ok(Terms {
             suite,

@@ -78,7 +78,8 @@ impl StepRecord {
 }
 
 fn write_answered(writer: Writer, answered: &Answered) -> Writer {
-    let writer = writer.u16(answered.list).u32(answered.index).fixed(&answered.masked).fixed(&answered.answers);
+    let writer =
+        writer.u16(answered.list).u32(answered.index).fixed(&answered.masked).fixed(&answered.answers);
     match &answered.proof {
         None => writer.u8(0),
         Some(proof) => writer.u8(1).fixed(proof),
@@ -154,7 +155,8 @@ impl Transcript {
         let commits = [records.expect(Kind::Commit)?.to_vec(), records.expect(Kind::Commit)?.to_vec()];
         let mut steps = Vec::new();
         while let Some(record) = records.next_is(Kind::Step)? {
-            let record = StepRecord::decode(record).map_err(|malformed| records.wrong(&malformed.to_string()))?;
+            let record =
+                StepRecord::decode(record).map_err(|malformed| records.wrong(&malformed.to_string()))?;
             let signatures = [records.signature(Role::Initiator)?, records.signature(Role::Responder)?];
             steps.push(SignedStep { record, signatures });
         }

@@ -85,7 +85,12 @@ const IDENTITIES: &str = "both signers are the pinned institutions";
 const ROLES: [Role; 2] = [Role::Initiator, Role::Responder];
 
 /// Checks a session's statement and transcript; `pins` are the keys of the two institutions, in any order.
-pub fn verify(note: &[u8], transcript: &[u8], pins: Option<[PublicKey; 2]>, evidence: Option<Evidence<'_>>) -> Report {
+pub fn verify(
+    note: &[u8],
+    transcript: &[u8],
+    pins: Option<[PublicKey; 2]>,
+    evidence: Option<Evidence<'_>>,
+) -> Report {
     let mut report = Report { statement: None, checks: Vec::new() };
     // A failed check ends the run: what follows would be checked against something that nobody signed.
     let _ = run(&mut report, note, transcript, pins, evidence);
@@ -107,16 +112,20 @@ fn run(
     report.statement = Some(statement.clone());
     for (role, signature) in ROLES.into_iter().zip(&signatures) {
         let name = ["the initiator's signature is valid", "the responder's signature is valid"];
-        let signed = statement.is_signed_by(role, signature).then_some(()).ok_or("statement.note: wrong signature");
+        let signed =
+            statement.is_signed_by(role, signature).then_some(()).ok_or("statement.note: wrong signature");
         report.check(name[usize::from(role.code())], signed)?;
     }
     report.identities(&statement, pins)?;
-    let transcript = report.check("transcript is complete and in canonical form", Transcript::decode(transcript))?;
+    let transcript =
+        report.check("transcript is complete and in canonical form", Transcript::decode(transcript))?;
     let named = check_session_id(&statement, &transcript);
     report.check("the statement is about this transcript's hellos", named)?;
-    let session = report.check("both hellos agree on parties, terms and counts", Session::read(&transcript))?;
+    let session =
+        report.check("both hellos agree on parties, terms and counts", Session::read(&transcript))?;
     report.check("both commits are signed, with a proof of each key", session.check_commits())?;
-    let running = report.check("every step is committed to and signed by both", session.check_steps(&transcript))?;
+    let running =
+        report.check("every step is committed to and signed by both", session.check_steps(&transcript))?;
     let follows = session.check_statement(&statement, running);
     report.check("the statement follows from the transcript", follows)?;
     report.evidence(&session, &transcript, evidence)?;
@@ -131,7 +140,11 @@ fn run(
 fn check_session_id(statement: &Statement, transcript: &Transcript) -> Result<(), &'static str> {
     let [initiator, responder] = &transcript.hellos;
     let sid = transcript::session_id(initiator, responder);
-    if sid == statement.sid { Ok(()) } else { Err("transcript: the hellos are not those of the session that was signed") }
+    if sid == statement.sid {
+        Ok(())
+    } else {
+        Err("transcript: the hellos are not those of the session that was signed")
+    }
 }
 
 impl Report {
@@ -161,7 +174,12 @@ impl Report {
         self.check(IDENTITIES, reason.map_or(Ok(()), Err))
     }
 
-    fn evidence(&mut self, session: &Session, transcript: &Transcript, evidence: Option<Evidence<'_>>) -> Result<(), Stop> {
+    fn evidence(
+        &mut self,
+        session: &Session,
+        transcript: &Transcript,
+        evidence: Option<Evidence<'_>>,
+    ) -> Result<(), Stop> {
         const NAME: &str = "every answer was multiplied by the committed key";
         match evidence {
             _ if !session.hello(Role::Initiator).terms.proved => {
@@ -241,7 +259,8 @@ impl Session {
 
     /// Returns the running hash after the last step.
     fn check_steps(&self, transcript: &Transcript) -> Result<Digest, String> {
-        let mut running = transcript::running_start(&self.sid, [&self.encoded_commits[0], &self.encoded_commits[1]]);
+        let mut running =
+            transcript::running_start(&self.sid, [&self.encoded_commits[0], &self.encoded_commits[1]]);
         if transcript.steps.len() != self.plan.steps() as usize {
             return Err(format!("expected {} steps, got {}", self.plan.steps(), transcript.steps.len()));
         }
@@ -270,7 +289,10 @@ impl Session {
                 return Err(format!("list {}, chunk {} is out of order", answered.list, answered.index));
             }
             if *self.committed(role, chunk) != answered.masked {
-                return Err(format!("list {}, chunk {} is not the one committed to", chunk.list, chunk.index));
+                return Err(format!(
+                    "list {}, chunk {} is not the one committed to",
+                    chunk.list, chunk.index
+                ));
             }
             if answered.proof.is_some() != self.hello(role).terms.proved {
                 return Err(format!("list {}, chunk {}: proof against the terms", chunk.list, chunk.index));
@@ -283,7 +305,12 @@ impl Session {
         &self.commit(role).lists[usize::from(chunk.list)].chunks[chunk.index as usize]
     }
 
-    fn check_step_signatures(&self, step: u32, running: &Digest, signatures: &[Option<[u8; 64]>; 2]) -> Result<(), String> {
+    fn check_step_signatures(
+        &self,
+        step: u32,
+        running: &Digest,
+        signatures: &[Option<[u8; 64]>; 2],
+    ) -> Result<(), String> {
         for (role, signature) in ROLES.into_iter().zip(signatures) {
             let signed = StepEnd::signed_bytes(&self.sid, role, step, running);
             let valid = signature.is_some_and(|signature| self.hello(role).key.verifies(&signed, &signature));
@@ -300,14 +327,21 @@ impl Session {
             return Err("statement.note: another number of lists than the transcript".to_owned());
         }
         let [initiator, responder] = &self.hellos;
-        let previous = if responder.chain.height > initiator.chain.height { responder.chain } else { initiator.chain };
+        let previous =
+            if responder.chain.height > initiator.chain.height { responder.chain } else { initiator.chain };
         let outcome =
             SessionOutcome { sid: self.sid, steps: self.plan.steps(), transcript: running, previous };
-        let expected = Statement::of_session([initiator, responder], &self.commits, &matches, &outcome).to_text();
+        let expected =
+            Statement::of_session([initiator, responder], &self.commits, &matches, &outcome).to_text();
         let text = statement.to_text();
         let differing = expected.lines().zip(text.lines()).position(|(expected, got)| expected != got);
-        differing.map_or(Ok(()), |line| Err(format!("statement.note: line {} is not what the transcript says", line + 1)))?;
-        let smaller = statement.lists.iter().position(|(sides, matches)| sides.iter().any(|side| side.items < *matches));
+        differing.map_or(Ok(()), |line| {
+            Err(format!("statement.note: line {} is not what the transcript says", line + 1))
+        })?;
+        let smaller = statement
+            .lists
+            .iter()
+            .position(|(sides, matches)| sides.iter().any(|side| side.items < *matches));
         smaller.map_or(Ok(()), |list| Err(format!("statement.note: list {list} has more matches than items")))
     }
 
@@ -321,7 +355,8 @@ impl Session {
             let chunk = chunk?;
             let key = (chunk.role.code(), chunk.list, chunk.index);
             let place = format!("evidence, {} list {}, chunk {}", chunk.role.name(), chunk.list, chunk.index);
-            let answered = due.remove(&key).ok_or_else(|| format!("{place}: not in the transcript, or twice"))?;
+            let answered =
+                due.remove(&key).ok_or_else(|| format!("{place}: not in the transcript, or twice"))?;
             let end = self.check_chunk(&chunk, answered).map_err(|reason| format!("{place}: {reason}"))?;
             ends.insert(key, end);
         }
@@ -364,10 +399,12 @@ impl Session {
         let evaluator = chunk.role.opposite();
         let suite = self.hello(evaluator).terms.suite.suite();
         let public = &self.commit(evaluator).lists[usize::from(chunk.list)].public;
-        let statement = dleq::Statement { sid: &self.sid, role: evaluator, list: chunk.list, index: chunk.index };
+        let statement =
+            dleq::Statement { sid: &self.sid, role: evaluator, list: chunk.list, index: chunk.index };
         let proof = answered.proof.as_ref().ok_or_else(|| Fault::ProofMissing.to_string())?;
         let proof = dleq::Proof::from_bytes(suite, proof).map_err(|invalid| invalid.to_string())?;
-        dleq::verify(suite, &statement, public, masked, answers, &proof).map_err(|invalid| invalid.to_string())
+        dleq::verify(suite, &statement, public, masked, answers, &proof)
+            .map_err(|invalid| invalid.to_string())
     }
 }
 

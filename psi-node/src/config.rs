@@ -194,7 +194,9 @@ impl Config {
                 return Err(format!("jobs: {name:?}: expected a name without white space, `+` and `/`"));
             }
             if !is_line(name) || !is_line(&job.agreement) {
-                return Err(format!("jobs.{name}: expected name and agreement on one line, at most {MAX_TEXT} bytes"));
+                return Err(format!(
+                    "jobs.{name}: expected name and agreement on one line, at most {MAX_TEXT} bytes"
+                ));
             }
             if let Some(unknown) = unknown_placeholder(&job.output) {
                 return Err(format!(

@@ -335,10 +335,12 @@ impl Fault {
 
     /// What a peer's refusal comes to on this side.
     pub fn refused_by_peer(refusal: &Refusal) -> Self {
-        let detail = if refusal.detail.is_empty() { String::new() } else { format!(" ({:?})", refusal.detail) };
+        let detail =
+            if refusal.detail.is_empty() { String::new() } else { format!(" ({:?})", refusal.detail) };
         match Code::from_number(refusal.code) {
             Some(code) if code.is_violation() => {
-                let message = format!("the peer says that we broke the protocol: {}{detail}", code.row().cause);
+                let message =
+                    format!("the peer says that we broke the protocol: {}{detail}", code.row().cause);
                 Self::new(Code::WeMisbehaved, message)
             }
             Some(code) if matches!(code.row().exit, 8 | 11 | 13) => {
@@ -347,7 +349,10 @@ impl Fault {
             Some(code @ (Code::Interrupted | Code::Terminated)) => {
                 Self::new(Code::Cut, format!("the peer ended the session: {}{detail}", code.row().cause))
             }
-            _ => Self::new(Code::Refused, format!("the peer ended the session for a reason of its own{detail}")),
+            _ => Self::new(
+                Code::Refused,
+                format!("the peer ended the session for a reason of its own{detail}"),
+            ),
         }
     }
 }
@@ -392,7 +397,8 @@ mod tests {
 
     #[test]
     fn a_policy_and_our_own_troubles_stay_with_us() {
-        let policy = Fault::new(Code::Policy, "2 runs in the last day, at most 1 is allowed").with_place("runs");
+        let policy =
+            Fault::new(Code::Policy, "2 runs in the last day, at most 1 is allowed").with_place("runs");
         assert_eq!(policy.refusal(), Refusal { code: 62, detail: String::new() });
         let output = Fault::new(Code::OutputExists, "/data/out.csv exists").with_place("/data/out.csv");
         assert_eq!(output.refusal(), Refusal { code: 66, detail: String::new() });
@@ -402,7 +408,8 @@ mod tests {
     fn a_refusal_names_the_same_row_on_both_sides_unless_it_accuses() {
         let terms = Fault::new(Code::Terms, "terms differ in proved").with_place("proved");
         assert_eq!(Fault::refused_by_peer(&terms.refusal()).code, Code::Terms);
-        let violation = Fault::new(Code::Unsorted, "masked, list 0, chunk 1").with_place("masked, list 0, chunk 1");
+        let violation =
+            Fault::new(Code::Unsorted, "masked, list 0, chunk 1").with_place("masked, list 0, chunk 1");
         assert_eq!(Fault::refused_by_peer(&violation.refusal()).code, Code::WeMisbehaved);
         assert_eq!(Fault::refused_by_peer(&Refusal { code: 9999, detail: "x".into() }).code, Code::Refused);
     }

@@ -37,7 +37,8 @@ impl Home {
             return Self { config: service.into(), state: "/var/lib/psi".into() };
         }
         let user = env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-        let folder = |variable, default| env::var_os(variable).map_or_else(|| user.join(default), PathBuf::from);
+        let folder =
+            |variable, default| env::var_os(variable).map_or_else(|| user.join(default), PathBuf::from);
         Self {
             config: folder("XDG_CONFIG_HOME", ".config").join("psi/config.toml"),
             state: folder("XDG_STATE_HOME", ".local/state").join("psi"),

@@ -10,9 +10,9 @@
 //! ```
 
 mod frame;
-mod message;
 pub mod grpc;
 pub mod memory;
+mod message;
 
 use std::{pin::Pin, time::Duration};
 

@@ -31,7 +31,15 @@ mod tests {
     fn policy(max_runs_per_day: u32) -> Policy {
         let (min_items, max_items) = (1, 10);
         let output = OutputMode::Mutual;
-        Policy { output, proved: true, min_items, max_items, max_runs_per_day, evidence_days: 0, openable: true }
+        Policy {
+            output,
+            proved: true,
+            min_items,
+            max_items,
+            max_runs_per_day,
+            evidence_days: 0,
+            openable: true,
+        }
     }
 
     #[test]

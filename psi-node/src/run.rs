@@ -69,7 +69,12 @@ pub async fn call(node: &Node, job: &str, progress: Arc<dyn Progress>) -> Result
 ///
 /// # Errors
 /// As [`call`]; the peer is told the code, and nothing of ours.
-pub async fn answer(node: &Node, caller: &accept::Peer, link: Link, progress: Arc<dyn Progress>) -> Result<Summary, Fault> {
+pub async fn answer(
+    node: &Node,
+    caller: &accept::Peer,
+    link: Link,
+    progress: Arc<dyn Progress>,
+) -> Result<Summary, Fault> {
     let mut talk = Talk::new(link);
     let run = async {
         let hello = match talk.receive().await? {
@@ -126,10 +131,14 @@ impl<'a> Run<'a> {
     ) -> Result<Self, Fault> {
         let config = node.config();
         let job = config.jobs.get(&hello.job);
-        let known = job.is_some_and(|job| config.peers.get(&job.peer).is_some_and(|peer| peer.key == caller.key));
+        let known =
+            job.is_some_and(|job| config.peers.get(&job.peer).is_some_and(|peer| peer.key == caller.key));
         if !known {
-            return Err(Fault::new(Code::UnknownJob, format!("the peer asks for a job {:?} that it has not with us", hello.job))
-                .with_place("job"));
+            return Err(Fault::new(
+                Code::UnknownJob,
+                format!("the peer asks for a job {:?} that it has not with us", hello.job),
+            )
+            .with_place("job"));
         }
         Self::prepare(node, &hello.job, progress)
     }
@@ -261,7 +270,13 @@ impl<'a> Run<'a> {
 
     /// From the agreement to both signatures. Before our signature, a failure removes everything but its record; after it,
     /// what is needed stays, so that the run can still be finished when the peer shows its signature.
-    async fn exchange(&self, talk: &mut Talk, agreed: Agreed, list: List, runs: &Runs) -> Result<Finished, Fault> {
+    async fn exchange(
+        &self,
+        talk: &mut Talk,
+        agreed: Agreed,
+        list: List,
+        runs: &Runs,
+    ) -> Result<Finished, Fault> {
         let id = runs::run_id(agreed.hellos()[0].started, agreed.sid());
         tracing::info!(run = id, job = self.job_name, peer = self.job.peer, "session agreed");
         let mut record = Record::new(self, &id, &agreed);
@@ -270,7 +285,9 @@ impl<'a> Run<'a> {
         let result = self.to_close(talk, agreed, list, runs, &mut record).await;
         match &result {
             Ok(_) => record.end(State::Complete, None)?,
-            Err(fault) if record.attempt.state == State::Closing => record.end(State::Closing, Some(fault))?,
+            Err(fault) if record.attempt.state == State::Closing => {
+                record.end(State::Closing, Some(fault))?
+            }
             Err(fault) => {
                 runs.discard(&id);
                 Prepared::of(&record.attempt.output, &id)?.discard()?;
@@ -487,7 +504,9 @@ fn lease(node: &Node, job: &str) -> Result<File, Fault> {
     let file = file.map_err(|error| runs::storage(&path, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Fault::new(Code::Busy, format!("job {job:?} is running already"))),
+        Err(TryLockError::WouldBlock) => {
+            Err(Fault::new(Code::Busy, format!("job {job:?} is running already")))
+        }
         Err(TryLockError::Error(error)) => Err(runs::storage(&path, &error)),
     }
 }
@@ -495,12 +514,15 @@ fn lease(node: &Node, job: &str) -> Result<File, Fault> {
 fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, Fault> {
     let mut bytes = Zeroizing::new([0; N]);
     let filled = SysRng.try_fill_bytes(bytes.as_mut());
-    filled.map(|()| bytes).map_err(|error| Fault::new(Code::Unexpected, format!("no random numbers: {error}")))
+    filled
+        .map(|()| bytes)
+        .map_err(|error| Fault::new(Code::Unexpected, format!("no random numbers: {error}")))
 }
 
 /// The record is complete; only the result could not get its name.
 fn waiting(fault: Fault, prepared: &Prepared) -> Fault {
-    let message = format!("{}; both have signed, and the result waits in {}", fault.message, prepared.part().display());
+    let message =
+        format!("{}; both have signed, and the result waits in {}", fault.message, prepared.part().display());
     Fault { message, ..fault }
 }
 

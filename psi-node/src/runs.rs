@@ -93,7 +93,10 @@ impl Runs {
         let mut head = ChainHead::default();
         for link in &chain {
             if link.statement.previous != head {
-                let wrong = format!("the statements of job {job:?} do not form a chain at height {}", head.height + 1);
+                let wrong = format!(
+                    "the statements of job {job:?} do not form a chain at height {}",
+                    head.height + 1
+                );
                 return Err(damaged(&self.home.runs(), &wrong));
             }
             head = link.statement.head();
@@ -287,7 +290,9 @@ impl Attempts {
     /// [`Code::State`] if a record can't be read.
     pub fn count_since(&self, job: &str, peer_key: PublicKey, since: u64) -> Result<u32, Fault> {
         let key = peer_key.to_string();
-        let counts = |attempt: &&Attempt| attempt.job == job && attempt.peer_key == key && attempt.committed > Some(since);
+        let counts = |attempt: &&Attempt| {
+            attempt.job == job && attempt.peer_key == key && attempt.committed > Some(since)
+        };
         Ok(self.all()?.iter().filter(counts).count() as u32)
     }
 
@@ -312,8 +317,13 @@ impl Attempts {
     /// # Errors
     /// [`Code::State`] if a record can't be read, [`Code::Storage`].
     pub fn abandon(&self, job: &str) -> Result<(), Fault> {
-        for attempt in self.all()?.into_iter().filter(|attempt| attempt.job == job && attempt.state == State::Committed) {
-            tracing::warn!(run = attempt.run_id, "the process of this run ended before the run did; it is abandoned");
+        for attempt in
+            self.all()?.into_iter().filter(|attempt| attempt.job == job && attempt.state == State::Committed)
+        {
+            tracing::warn!(
+                run = attempt.run_id,
+                "the process of this run ended before the run did; it is abandoned"
+            );
             Runs::of(&self.home).discard(&attempt.run_id);
             let _ = fs::remove_dir_all(self.home.private().join(&attempt.run_id));
             Prepared::of(&attempt.output, &attempt.run_id)?.discard()?;

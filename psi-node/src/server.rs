@@ -29,7 +29,11 @@ const LOOK: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// [`Code::Unexpected`] if serving ends by itself.
-pub async fn serve(node: Arc<Node>, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) -> Result<(), Fault> {
+pub async fn serve(
+    node: Arc<Node>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), Fault> {
     let upkeep = tokio::spawn(upkeep(node.clone()));
     let answering = Arc::new(Answering(node.clone()));
     let served = grpc::serve(listener, node.tls(), answering, node.settings(), shutdown).await;
@@ -68,7 +72,9 @@ fn modified(node: &Node) -> Option<std::time::SystemTime> {
 fn reload(node: &Node) {
     match node.reload() {
         Ok(()) => tracing::info!("configuration read again"),
-        Err(fault) => tracing::error!(code = %fault.code, %fault, "the configuration can't be used; the old one stays"),
+        Err(fault) => {
+            tracing::error!(code = %fault.code, %fault, "the configuration can't be used; the old one stays")
+        }
     }
 }
 

@@ -103,9 +103,16 @@ impl Place {
         text.lines().skip(1).map(|line| line.split(',').next().unwrap().to_owned()).collect()
     }
 
-    fn write_config(&self, listen: Option<SocketAddr>, peer: &str, key: PublicKey, endpoint: Option<SocketAddr>) {
+    fn write_config(
+        &self,
+        listen: Option<SocketAddr>,
+        peer: &str,
+        key: PublicKey,
+        endpoint: Option<SocketAddr>,
+    ) {
         let listen = listen.map_or_else(String::new, |address| format!("listen = \"{address}\"\n"));
-        let endpoint = endpoint.map_or_else(String::new, |address| format!("endpoint = \"https://{address}\"\n"));
+        let endpoint =
+            endpoint.map_or_else(String::new, |address| format!("endpoint = \"https://{address}\"\n"));
         let mut policy: Vec<(String, String)> = [
             ("output", "\"mutual\""),
             ("proved", "true"),

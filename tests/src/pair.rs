@@ -8,7 +8,9 @@ use psi_core::{
     key::{Role, SessionSeed},
     mask::MaskedList,
     message::{ChainHead, Hello, Message, PROTOCOL_VERSION},
-    session::{Agreed, Closing, Exchange, JoinKeys, MAX_CLOCK_SKEW, Opening, Outgoing, Received, Side, Signed},
+    session::{
+        Agreed, Closing, Exchange, JoinKeys, MAX_CLOCK_SKEW, Opening, Outgoing, Received, Side, Signed,
+    },
     signature::{Identity, PublicKey},
     suite::SuiteId,
     terms::{Output, Terms},
@@ -286,7 +288,9 @@ impl Running {
     }
 
     fn accept(&mut self, close: &psi_core::message::Close) -> Result<(), Noticed> {
-        let State::Closing(closing) = std::mem::replace(&mut self.state, State::Moving) else { return Ok(()) };
+        let State::Closing(closing) = std::mem::replace(&mut self.state, State::Moving) else {
+            return Ok(());
+        };
         let signed = closing.accept(close).map_err(|error| Noticed { by: self.role, error })?;
         self.state = State::Done(Box::new(signed));
         Ok(())

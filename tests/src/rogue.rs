@@ -72,7 +72,8 @@ impl Rogue {
     /// Runs its session.
     pub async fn run(self, link: Link, now: u64) -> End {
         let mut wire = Wire { sender: link.sender, receiver: link.receiver, alter: self.alter };
-        let session = Session { hello: self.hello, set: self.set, identity: self.identity, spoil: self.spoil };
+        let session =
+            Session { hello: self.hello, set: self.set, identity: self.identity, spoil: self.spoil };
         match session.run(&mut wire, now).await {
             // What the honest side has to say may still be on its way.
             Ok(()) | Err(End::Stuck(_) | End::Link(LinkError::Closed)) => match wire.last_word().await {

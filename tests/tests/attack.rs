@@ -44,17 +44,25 @@ fn masking_with_another_key_hides_matches_and_only_opening_the_list_shows_it() {
     });
 
     // What the rogue sees: the honest side's masked list, and its answer to the forged element.
-    let (masked, sent, answers) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()), RefCell::new(Vec::new()));
-    let finished = run_altered(Party::new(Role::Initiator, terms(true), set_of(&ours)), rogue, &mut |from, message| {
-        match (&message, from) {
-            (Message::Masked(m), Role::Initiator) => masked.borrow_mut().extend(m.elements.as_chunks::<32>().0.to_vec()),
-            (Message::Masked(m), Role::Responder) => sent.borrow_mut().extend(m.elements.as_chunks::<32>().0.to_vec()),
-            (Message::Evaluated(m), Role::Initiator) => answers.borrow_mut().extend(m.answers.as_chunks::<32>().0.to_vec()),
-            _ => {}
-        }
-        vec![message]
-    })
-    .expect("no proof shows it");
+    let (masked, sent, answers) =
+        (RefCell::new(Vec::new()), RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+    let finished =
+        run_altered(Party::new(Role::Initiator, terms(true), set_of(&ours)), rogue, &mut |from, message| {
+            match (&message, from) {
+                (Message::Masked(m), Role::Initiator) => {
+                    masked.borrow_mut().extend(m.elements.as_chunks::<32>().0.to_vec())
+                }
+                (Message::Masked(m), Role::Responder) => {
+                    sent.borrow_mut().extend(m.elements.as_chunks::<32>().0.to_vec())
+                }
+                (Message::Evaluated(m), Role::Initiator) => {
+                    answers.borrow_mut().extend(m.answers.as_chunks::<32>().0.to_vec())
+                }
+                _ => {}
+            }
+            vec![message]
+        })
+        .expect("no proof shows it");
 
     // The honest side misses the match, and so does the statement that both sign.
     assert_eq!(finished[0].matches.len(), 9);
@@ -74,23 +82,33 @@ fn masking_with_another_key_hides_matches_and_only_opening_the_list_shows_it() {
     let mut by_other_key = vec![[0; 32]; masked.len()];
     suite.evaluate(other_key.scalar(), &masked, &mut by_other_key, None).unwrap();
     let at = sent.borrow().iter().position(|element| *element == forged).unwrap();
-    assert!(by_other_key.contains(&answers.borrow()[at]), "the rogue knows that the hidden identifier matches");
+    assert!(
+        by_other_key.contains(&answers.borrow()[at]),
+        "the rogue knows that the hidden identifier matches"
+    );
 
     // Opening the list shows it: the mask proof does not hold for what was committed.
     let seed = SessionSeed::from_bytes([0x20 + Role::Responder.code(); 32]);
     let set = set_of(&theirs);
-    let honest = Masking { openable: true, sid: signed.statement.sid, ..masking(Role::Responder) }.run(&set, &seed, &|_| {});
+    let honest = Masking { openable: true, sid: signed.statement.sid, ..masking(Role::Responder) }.run(
+        &set,
+        &seed,
+        &|_| {},
+    );
     let messages: Vec<&[u8]> = set.iter().collect();
-    let by_item: BTreeMap<u32, [u8; 32]> = honest.items.iter().map(|masked| (masked.item, masked.element)).collect();
+    let by_item: BTreeMap<u32, [u8; 32]> =
+        honest.items.iter().map(|masked| (masked.item, masked.element)).collect();
     let opened = |elements: Vec<[u8; 32]>| {
-        let statement = dleq::Statement { sid: &signed.statement.sid, role: Role::Responder, list: 0, index: 0 };
+        let statement =
+            dleq::Statement { sid: &signed.statement.sid, role: Role::Responder, list: 0, index: 0 };
         let proof = honest.opening.as_ref().unwrap().mask_proof.first_chunk().unwrap();
         let proof = dleq::Proof::from_bytes(suite, proof).unwrap();
         let prefix = message_prefix("text/1");
         dleq::verify_mask(suite, &statement, honest.key.public(), &prefix, &messages, &elements, &proof)
     };
     assert_eq!(opened(by_item.values().copied().collect()), Ok(()));
-    let with_forged = by_item.iter().map(|(of, element)| if *of == item { forged } else { *element }).collect();
+    let with_forged =
+        by_item.iter().map(|(of, element)| if *of == item { forged } else { *element }).collect();
     assert_eq!(opened(with_forged), Err(dleq::Invalid::WrongProof));
 }
 

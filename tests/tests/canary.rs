@@ -63,7 +63,8 @@ impl<'a> MakeWriter<'a> for Log {
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_logs_nor_errors_nor_records() {
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_max_level(tracing::Level::TRACE).finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_writer(log.clone()).with_max_level(tracing::Level::TRACE).finish();
     tracing::subscriber::set_global_default(subscriber).unwrap();
 
     let mut homes = Homes::with_lists(&list(0..100), &list(50..150));
@@ -73,12 +74,16 @@ async fn neither_logs_nor_errors_nor_records() {
     let mut texts = Vec::new();
     let summary = pair.run().await.unwrap();
     assert_eq!(summary.matches, 50);
-    assert!(fs::read_to_string(pair.homes.a.output()).unwrap().contains(CANARY), "the canary is in the result");
+    assert!(
+        fs::read_to_string(pair.homes.a.output()).unwrap().contains(CANARY),
+        "the canary is in the result"
+    );
     texts.push(format!("{summary:?}"));
     pair.clear_results();
 
     // Rejected rows: a zero-width content and an empty cell between canaries; then too many of them; then a broken quote.
-    let reject = format!("id,note\n{CANARY} 1,x\n\"{CANARY}\u{fffe}\",y\n,{CANARY}\n{CANARY} 2,z\n{CANARY} 3,z\n");
+    let reject =
+        format!("id,note\n{CANARY} 1,x\n\"{CANARY}\u{fffe}\",y\n,{CANARY}\n{CANARY} 2,z\n{CANARY} 3,z\n");
     fs::write(pair.homes.a.list(), reject).unwrap();
     let summary = pair.run().await.unwrap();
     assert_eq!(summary.rows_rejected, 2, "the fault fired");

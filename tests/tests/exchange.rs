@@ -48,7 +48,10 @@ async fn evidence_lets_the_proofs_be_checked_again() {
     let report = audit::verify(&summary.run_folder, None).unwrap();
     assert_eq!(report.verdict(), Verdict::IdentitiesNotChecked, "{report:?}");
     let name = "every answer was multiplied by the committed key";
-    assert!(report.checks.iter().any(|check| check.name == name && check.outcome == Outcome::Passed), "{report:?}");
+    assert!(
+        report.checks.iter().any(|check| check.name == name && check.outcome == Outcome::Passed),
+        "{report:?}"
+    );
     let evidence = summary.run_folder.join("evidence");
     let mut bytes = std::fs::read(&evidence).unwrap();
     let last = bytes.len() - 1;
@@ -102,7 +105,8 @@ async fn nothing_secret_stays_after_a_run() {
     let pair = homes().serve().await;
     let summary = pair.run().await.unwrap();
     let private = pair.homes.a.home().private().join(&summary.run_id);
-    let mut files: Vec<_> = std::fs::read_dir(&private).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(&private).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     files.sort();
     assert_eq!(files, ["list", "masked", "opening"]);
     let entries = std::fs::read_dir(pair.homes.a.home().private()).unwrap();
@@ -112,6 +116,8 @@ async fn nothing_secret_stays_after_a_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_without_an_endpoint_can_not_be_called() {
     let pair = homes().serve().await;
-    let fault = psi_node::run::call(&pair.b, psi_tests::nodes::JOB, std::sync::Arc::new(psi_node::report::Silent)).await;
+    let fault =
+        psi_node::run::call(&pair.b, psi_tests::nodes::JOB, std::sync::Arc::new(psi_node::report::Silent))
+            .await;
     assert_eq!(fault.unwrap_err().code, Code::Config);
 }

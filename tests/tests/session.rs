@@ -51,7 +51,8 @@ fn both_learn_the_intersection_and_sign_it() {
 
 #[test]
 fn several_steps_and_chunks() {
-    let finished = run(of(0..20_000, Role::Initiator, false), of(19_000..19_900, Role::Responder, false)).unwrap();
+    let finished =
+        run(of(0..20_000, Role::Initiator, false), of(19_000..19_900, Role::Responder, false)).unwrap();
     assert_eq!(finished[0].matches.len(), 900);
     assert_eq!(finished[0].signed.statement.steps, 29);
 }

@@ -82,7 +82,8 @@ async fn answering(pair: &Pair, rogue: Rogue) -> Fault {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let config = std::fs::read_to_string(pair.a.home().config()).unwrap();
-    std::fs::write(pair.a.home().config(), config.replace(&pair.address.to_string(), &address.to_string())).unwrap();
+    std::fs::write(pair.a.home().config(), config.replace(&pair.address.to_string(), &address.to_string()))
+        .unwrap();
     pair.a.reload().unwrap();
     let _ended = rogue.serve(pair.b.clone(), listener, pair.b.now());
     let fault = run::call(&pair.a, JOB, Arc::new(Silent)).await.expect_err("the rogue goes unnoticed");
@@ -171,13 +172,15 @@ async fn identity_element() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unsorted() {
-    noticed(spoiled(|list| list.items.swap(3, 4)), Code::Unsorted, "masked, list 0, chunk 0, element 4").await;
+    noticed(spoiled(|list| list.items.swap(3, 4)), Code::Unsorted, "masked, list 0, chunk 0, element 4")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unsorted_across_chunks() {
     // 150 items in 5 steps: chunk 1 begins with item 30.
-    noticed(spoiled(|list| list.items.swap(29, 30)), Code::Unsorted, "masked, list 0, chunk 1, element 0").await;
+    noticed(spoiled(|list| list.items.swap(29, 30)), Code::Unsorted, "masked, list 0, chunk 1, element 0")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,7 +299,10 @@ async fn proof_of_another_message() {
                 vec![Message::Evaluated(evaluated).into()]
             }
             Message::Evaluated(evaluated) if evaluated.index == 1 => {
-                vec![Message::Evaluated(Evaluated { proof: first.lock().unwrap().clone(), ..evaluated }).into()]
+                vec![
+                    Message::Evaluated(Evaluated { proof: first.lock().unwrap().clone(), ..evaluated })
+                        .into(),
+                ]
             }
             message => vec![message.into()],
         })
@@ -324,7 +330,9 @@ async fn short_answer() {
 async fn message_out_of_phase() {
     let change = altered(|| {
         Box::new(|message| match message {
-            Message::Commit(commit) => vec![Message::Commit(commit.clone()).into(), Message::Commit(commit).into()],
+            Message::Commit(commit) => {
+                vec![Message::Commit(commit.clone()).into(), Message::Commit(commit).into()]
+            }
             message => vec![message.into()],
         })
     });
@@ -336,7 +344,10 @@ async fn no_commit() {
     let change = altered(|| {
         Box::new(|message| match message {
             Message::Commit(_) => {
-                vec![Message::Masked(Masked { list: 0, index: 0, elements: Bytes::from_static(&[1; 32]) }).into()]
+                vec![
+                    Message::Masked(Masked { list: 0, index: 0, elements: Bytes::from_static(&[1; 32]) })
+                        .into(),
+                ]
             }
             message => vec![message.into()],
         })
@@ -508,7 +519,8 @@ async fn cut_after(messages: usize) {
     });
     let address = listener.local_addr().unwrap();
     let config = std::fs::read_to_string(pair.a.home().config()).unwrap();
-    std::fs::write(pair.a.home().config(), config.replace(&pair.address.to_string(), &address.to_string())).unwrap();
+    std::fs::write(pair.a.home().config(), config.replace(&pair.address.to_string(), &address.to_string()))
+        .unwrap();
     pair.a.reload().unwrap();
     let _ended = answerer.serve(pair.b.clone(), listener, pair.b.now());
     let fault = run::call(&pair.a, JOB, Arc::new(Silent)).await.unwrap_err();
@@ -539,7 +551,9 @@ async fn a_peer_that_does_not_sign() {
     });
     assert_eq!(calling(&pair, caller).await.code, Code::Signature);
     assert!(!pair.homes.b.output().exists(), "no result without both signatures");
-    assert!(pair.homes.b.runs().iter().all(|run| run.file_name().unwrap().to_string_lossy().starts_with('.')));
+    assert!(
+        pair.homes.b.runs().iter().all(|run| run.file_name().unwrap().to_string_lossy().starts_with('.'))
+    );
     nothing_lost(&pair).await;
 }
 
@@ -564,16 +578,21 @@ async fn keys_that_are_not_pinned() {
     let stranger = Homes::with_lists(&numbered("agent", 0..10), &numbered("agent", 0..10)).serve().await;
     let config = std::fs::read_to_string(stranger.a.home().config()).unwrap();
     // The stranger expects the right key of `b`, but `b` does not know the stranger.
-    let own = config
-        .replace(&stranger.address.to_string(), &pair.address.to_string())
-        .replace(&stranger.b.identity().public_key().to_string(), &pair.b.identity().public_key().to_string());
+    let own = config.replace(&stranger.address.to_string(), &pair.address.to_string()).replace(
+        &stranger.b.identity().public_key().to_string(),
+        &pair.b.identity().public_key().to_string(),
+    );
     std::fs::write(stranger.a.home().config(), own).unwrap();
     stranger.a.reload().unwrap();
     let fault = stranger.run().await.unwrap_err();
     assert_eq!((fault.code, fault.exit()), (Code::OurKeyRefused, 7));
     // And `a` calls an address where somebody else answers.
     let config = std::fs::read_to_string(pair.a.home().config()).unwrap();
-    std::fs::write(pair.a.home().config(), config.replace(&pair.address.to_string(), &stranger.address.to_string())).unwrap();
+    std::fs::write(
+        pair.a.home().config(),
+        config.replace(&pair.address.to_string(), &stranger.address.to_string()),
+    )
+    .unwrap();
     pair.a.reload().unwrap();
     let fault = pair.run().await.unwrap_err();
     assert_eq!((fault.code, fault.exit()), (Code::WrongKey, 7));
@@ -603,7 +622,8 @@ async fn plain_http_at_the_endpoint() {
         }
     });
     let config = std::fs::read_to_string(pair.a.home().config()).unwrap();
-    std::fs::write(pair.a.home().config(), config.replace(&pair.address.to_string(), &address.to_string())).unwrap();
+    std::fs::write(pair.a.home().config(), config.replace(&pair.address.to_string(), &address.to_string()))
+        .unwrap();
     pair.a.reload().unwrap();
     let fault = pair.run().await.unwrap_err();
     assert_eq!((fault.code, fault.exit()), (Code::Tls, 6), "{fault}");

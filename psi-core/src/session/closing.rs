@@ -91,7 +91,12 @@ impl Signed {
 
 impl Statement {
     /// The statement of a session with these Hellos, Commits and result.
-    pub(crate) fn of_session(hellos: [&Hello; 2], commits: &[Commit; 2], matches: &[u64], outcome: &Outcome) -> Self {
+    pub(crate) fn of_session(
+        hellos: [&Hello; 2],
+        commits: &[Commit; 2],
+        matches: &[u64],
+        outcome: &Outcome,
+    ) -> Self {
         let record = |side: usize, list: usize| {
             let commitment = &commits[side].lists[list];
             let list_root = commitment.opening.map(|opening| opening.list_root);

@@ -16,10 +16,7 @@ use crate::{
     mask::MaskedList,
     message::{Close, Commit, Digest, Evaluated, Masked, Message, StepEnd},
     plan::{Chunk, MAX_CHUNK},
-    session::{
-        Agreed, Answer, Closing, Context, EvaluateTask, Verified, VerifyTask,
-        opening::by_role,
-    },
+    session::{Agreed, Answer, Closing, Context, EvaluateTask, Verified, VerifyTask, opening::by_role},
     signature::Identity,
     statement::Statement,
     transcript::{self, Answered, SignedStep, StepRecord, Transcript},
@@ -241,7 +238,8 @@ impl Exchange {
         }
         let step = self.ends_sent;
         self.ends_sent += 1;
-        let signature = self.transcript.steps[step as usize].signatures[usize::from(self.context.role.code())];
+        let signature =
+            self.transcript.steps[step as usize].signatures[usize::from(self.context.role.code())];
         let signature = signature.expect("a step is signed by us when its record is made");
         Some(Outgoing::Message(Message::StepEnd(StepEnd { step, signature })))
     }
@@ -272,7 +270,8 @@ impl Exchange {
         let place = Place::Masked { list: masked.list, index: masked.index, element: None };
         let at = self.received.masked;
         let due = self.their_chunks().get(at).copied();
-        let chunk = in_order(due, masked.list, masked.index, masked.elements.len()).map_err(|f| f.at(place))?;
+        let chunk =
+            in_order(due, masked.list, masked.index, masked.elements.len()).map_err(|f| f.at(place))?;
         check_length(&chunk, masked.elements.len(), ELEMENT_BYTES).map_err(|fault| fault.at(place))?;
         if chunk.step >= self.steps_answered() + STEPS_AHEAD {
             let (step, verified) = (chunk.step, self.steps_answered());
@@ -291,7 +290,8 @@ impl Exchange {
             return Err(Message::Evaluated(evaluated).out_of_phase("masked: nothing is unanswered"));
         }
         let due = self.our_chunks().get(at).copied();
-        let chunk = in_order(due, evaluated.list, evaluated.index, evaluated.answers.len()).map_err(|f| f.at(place))?;
+        let chunk = in_order(due, evaluated.list, evaluated.index, evaluated.answers.len())
+            .map_err(|f| f.at(place))?;
         let unit = self.context.answer_bytes(chunk.list);
         check_length(&chunk, evaluated.answers.len(), unit).map_err(|fault| fault.at(place))?;
         if chunk.step > self.steps_answered() {
@@ -367,7 +367,8 @@ impl Exchange {
     /// The record of a step; takes its answers out of the books.
     fn record(&mut self, step: u32) -> StepRecord {
         let ours = take_step(self.context.plan.chunks(self.context.role), step, &mut self.verified_answers);
-        let theirs = take_step(self.context.plan.chunks(self.context.role.opposite()), step, &mut self.sent_answers);
+        let theirs =
+            take_step(self.context.plan.chunks(self.context.role.opposite()), step, &mut self.sent_answers);
         StepRecord { step, sides: by_role(self.context.role, ours, theirs) }
     }
 }

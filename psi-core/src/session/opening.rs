@@ -8,9 +8,7 @@ use crate::{
     key::Role,
     mask::{MaskedList, Masking},
     merkle,
-    message::{
-        ChainHead, Commit, Digest, Hello, ListCommitment, MAX_STATEMENTS, Message, PROTOCOL_VERSION,
-    },
+    message::{ChainHead, Commit, Digest, Hello, ListCommitment, MAX_STATEMENTS, Message, PROTOCOL_VERSION},
     plan::{Chunk, MAX_ITEMS, Plan},
     session::{Context, Exchange, ListContext, tag_bytes},
     signature::Identity,
@@ -85,7 +83,8 @@ fn check_parties(ours: &Hello, theirs: &Hello) -> Result<(), Error> {
 }
 
 fn check_agreement(ours: &Hello, theirs: &Hello) -> Result<(), Incompatible> {
-    for (field, ours, theirs) in [("job", &ours.job, &theirs.job), ("agreement", &ours.agreement, &theirs.agreement)]
+    for (field, ours, theirs) in
+        [("job", &ours.job, &theirs.job), ("agreement", &ours.agreement, &theirs.agreement)]
     {
         if ours != theirs {
             return Err(Incompatible::Terms { field, ours: ours.clone(), theirs: theirs.clone() });
@@ -208,7 +207,8 @@ impl Agreed {
     fn adopt_one(&mut self, note: &[u8]) -> Result<Statement, Error> {
         let next = self.head.height + 1;
         let unchained = || Fault::Unchained { height: next }.at(Place::Statements);
-        let (statement, _) = Statement::from_note(note).map_err(|_| Fault::Signature.at(Place::Statements))?;
+        let (statement, _) =
+            Statement::from_note(note).map_err(|_| Fault::Signature.at(Place::Statements))?;
         let mut keys = statement.parties.each_ref().map(|party| party.key);
         let mut pair = [self.ours.key, self.theirs.key];
         keys.sort();
@@ -271,8 +271,15 @@ impl Agreed {
         let suite = self.ours.terms.suite.suite();
         Ok(ListCommitment {
             public: *masked.key.public(),
-            knowledge: dleq::prove_knowledge(suite, &masked.key, &self.sid, role, list, self.ours.key.as_bytes())
-                .to_bytes(),
+            knowledge: dleq::prove_knowledge(
+                suite,
+                &masked.key,
+                &self.sid,
+                role,
+                list,
+                self.ours.key.as_bytes(),
+            )
+            .to_bytes(),
             items,
             root: merkle::root_of(&chunks),
             chunks,
@@ -358,7 +365,8 @@ fn check_commit(agreed: &Agreed, ours: &Commit, theirs: &Commit) -> Result<(), E
         let list = list as u16;
         let place = Place::Commit { list: Some(list) };
         check_not_ours(ours, theirs).map_err(|fault| fault.at(place))?;
-        check_list_commitment(&agreed.theirs, &agreed.sid, &agreed.plan, list, theirs).map_err(|f| f.at(place))?;
+        check_list_commitment(&agreed.theirs, &agreed.sid, &agreed.plan, list, theirs)
+            .map_err(|f| f.at(place))?;
     }
     Ok(())
 }

@@ -99,7 +99,12 @@ impl EvaluateTask {
         };
         let proof = proof.map_or_else(Bytes::new, |proof| Bytes::copy_from_slice(&proof));
         let message = Evaluated { list: self.chunk.list, index: self.chunk.index, answers, proof };
-        let evidence = context.evidence(context.role.opposite(), &self.chunk, || self.elements.to_vec(), &message.answers);
+        let evidence = context.evidence(
+            context.role.opposite(),
+            &self.chunk,
+            || self.elements.to_vec(),
+            &message.answers,
+        );
         let keys = JoinKeys { side: Side::Theirs, chunk: self.chunk, keys, evidence };
         Ok((Answer { at: self.at, message, record }, keys))
     }
@@ -116,7 +121,12 @@ impl EvaluateTask {
         }
     }
 
-    fn evaluate(&self, key: &MaskKey, elements: &[Element], out: &mut [Element]) -> Result<Option<[u8; PROOF_BYTES]>, Error> {
+    fn evaluate(
+        &self,
+        key: &MaskKey,
+        elements: &[Element],
+        out: &mut [Element],
+    ) -> Result<Option<[u8; PROOF_BYTES]>, Error> {
         let context = &*self.context;
         if !context.proved {
             let done = context.suite.evaluate(key.scalar(), elements, out, None);
@@ -172,7 +182,8 @@ impl VerifyTask {
             proof: self.proof,
         };
         let keys = self.answers.chunks(context.answer_bytes(self.chunk.list)).map(join_key).collect();
-        let masked = || own[usize::from(self.chunk.list)].elements(self.chunk.range()).as_flattened().to_vec();
+        let masked =
+            || own[usize::from(self.chunk.list)].elements(self.chunk.range()).as_flattened().to_vec();
         let evidence = context.evidence(context.role, &self.chunk, masked, &self.answers);
         let keys = JoinKeys { side: Side::Ours, chunk: self.chunk, keys, evidence };
         Ok((Verified { at: self.at, record }, keys))

@@ -45,7 +45,9 @@ impl From<Misbehaved> for Fault {
     fn from(misbehaved: Misbehaved) -> Self {
         let code = match &misbehaved.fault {
             Breach::Malformed(_) => Code::Malformed,
-            Breach::OutOfPhase { .. } | Breach::OutOfOrder { .. } | Breach::TooEarly { .. } => Code::OutOfPhase,
+            Breach::OutOfPhase { .. } | Breach::OutOfOrder { .. } | Breach::TooEarly { .. } => {
+                Code::OutOfPhase
+            }
             Breach::Element(ElementFault::NotCanonical) => Code::NotCanonical,
             Breach::Element(ElementFault::Identity) => Code::IdentityElement,
             Breach::Element(ElementFault::Unsorted) => Code::Unsorted,
@@ -64,7 +66,8 @@ impl From<Misbehaved> for Fault {
             Breach::Unchained { .. } => Code::Chain,
             _ => Code::Contradiction,
         };
-        Self::new(code, format!("the peer broke the protocol: {misbehaved}")).with_place(misbehaved.place.to_string())
+        Self::new(code, format!("the peer broke the protocol: {misbehaved}"))
+            .with_place(misbehaved.place.to_string())
     }
 }
 
@@ -93,7 +96,9 @@ impl From<OutputError> for Fault {
     fn from(error: OutputError) -> Self {
         let code = match &error {
             OutputError::Exists { .. } => Code::OutputExists,
-            OutputError::Write { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Code::Storage,
+            OutputError::Write { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Code::Storage
+            }
             OutputError::Gone { .. } => Code::State,
             _ => Code::Output,
         };
@@ -177,7 +182,9 @@ fn from_status(code: tonic::Code) -> Code {
         tonic::Code::Unauthenticated => Code::OurKeyRefused,
         tonic::Code::ResourceExhausted => Code::Busy,
         tonic::Code::DeadlineExceeded => Code::TimedOut,
-        tonic::Code::Unavailable | tonic::Code::Cancelled | tonic::Code::DataLoss | tonic::Code::Unknown => Code::Cut,
+        tonic::Code::Unavailable | tonic::Code::Cancelled | tonic::Code::DataLoss | tonic::Code::Unknown => {
+            Code::Cut
+        }
         tonic::Code::Unimplemented => Code::Version,
         _ => Code::Refused,
     }

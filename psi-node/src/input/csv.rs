@@ -354,7 +354,11 @@ fn wanted(columns: &[String], spec: &Spec) -> Result<usize, InputError> {
 /// row stands in their place.
 fn hint(columns: &[String], asked: &str) -> String {
     let near = |name: &&str| strsim::levenshtein(name, asked) <= asked.chars().count().div_ceil(3);
-    let meant = columns.iter().map(|name| name.trim()).filter(near).min_by_key(|name| strsim::levenshtein(name, asked));
+    let meant = columns
+        .iter()
+        .map(|name| name.trim())
+        .filter(near)
+        .min_by_key(|name| strsim::levenshtein(name, asked));
     match meant {
         Some(meant) => format!("did you mean {meant:?}?"),
         None => format!("the first line has {} columns, none of a similar name", columns.len()),

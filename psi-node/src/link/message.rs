@@ -17,7 +17,9 @@ impl From<Message> for Frame {
             Message::Hello(hello) => Self::Hello(hello.encode().into()),
             Message::Statements(notes) => Self::Statements(encode_statements(&notes).into()),
             Message::Commit(commit) => Self::Commit(commit.encode().into()),
-            Message::Masked(Masked { list, index, elements }) => Self::Masked { list: list.into(), index, elements },
+            Message::Masked(Masked { list, index, elements }) => {
+                Self::Masked { list: list.into(), index, elements }
+            }
             Message::Evaluated(Evaluated { list, index, answers, proof }) => {
                 Self::Evaluated { list: list.into(), index, answers, proof }
             }
@@ -42,7 +44,9 @@ impl TryFrom<Frame> for Message {
             Frame::Commit(bytes) => {
                 Self::Commit(Commit::decode(&bytes).map_err(malformed(Place::Commit { list: None }))?)
             }
-            Frame::Masked { list, index, elements } => Self::Masked(Masked { list: number(list)?, index, elements }),
+            Frame::Masked { list, index, elements } => {
+                Self::Masked(Masked { list: number(list)?, index, elements })
+            }
             Frame::Evaluated { list, index, answers, proof } => {
                 Self::Evaluated(Evaluated { list: number(list)?, index, answers, proof })
             }

@@ -64,7 +64,16 @@ impl<'a> Steps<'a> {
     ) -> Self {
         let keys = items.map(|items| vec![JoinKey::default(); items as usize]);
         let [ours, theirs] = keys;
-        Self { exchange, lists, pool, progress, evidence, keys: Keys { ours, theirs }, close: None, items_done: 0 }
+        Self {
+            exchange,
+            lists,
+            pool,
+            progress,
+            evidence,
+            keys: Keys { ours, theirs },
+            close: None,
+            items_done: 0,
+        }
     }
 
     /// Runs until every step is signed by both.
@@ -116,7 +125,9 @@ impl<'a> Steps<'a> {
             }
             Received::Verify(task) => {
                 let done = self.pool.run(move || task.run(&lists));
-                tasks.spawn(async { Ok(done.await?.map(|(verified, keys)| (Done::Verified(verified), keys))) });
+                tasks.spawn(async {
+                    Ok(done.await?.map(|(verified, keys)| (Done::Verified(verified), keys)))
+                });
             }
         }
         Ok(())
@@ -163,7 +174,8 @@ impl Evidence {
 
     fn finish(self) -> Result<(), Fault> {
         let Self { file, path } = self;
-        let synced = file.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(|file| file.sync_all());
+        let synced =
+            file.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(|file| file.sync_all());
         synced.map_err(|error| storage(&path, &error))
     }
 }

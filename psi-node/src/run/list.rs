@@ -120,12 +120,18 @@ impl List {
     pub(super) fn reopen(&self, spec: &Spec, seal_key: &SealKey) -> Result<Box<dyn Source>, Fault> {
         let path = self.files.folder.join(ROWS);
         let file = File::open(&path).map_err(|error| storage(&path, &error))?;
-        let copy = SealedReader::new(file, seal_key, self.files.rows_label()).map_err(|error| storage(&path, &error))?;
+        let copy = SealedReader::new(file, seal_key, self.files.rows_label())
+            .map_err(|error| storage(&path, &error))?;
         Ok(input::reopen(spec, copy)?)
     }
 
     /// Makes durable what a run needs to go on after a crash, before our Commit exists.
-    pub(super) fn store_session(&self, seal_key: &SealKey, seed: &SessionSeed, hellos: [&Hello; 2]) -> Result<(), Fault> {
+    pub(super) fn store_session(
+        &self,
+        seal_key: &SealKey,
+        seed: &SessionSeed,
+        hellos: [&Hello; 2],
+    ) -> Result<(), Fault> {
         let mut content = Zeroizing::new(Vec::with_capacity(2048));
         content.extend_from_slice(seed.as_bytes());
         content.extend_from_slice(&self.files.rows_id[..]);
@@ -158,7 +164,8 @@ impl Files {
     fn read(&self, seal_key: &SealKey, input: &Input) -> Result<Loaded, Fault> {
         let path = self.folder.join(ROWS);
         let file = durable::create_private(&path).map_err(|error| storage(&path, &error))?;
-        let copy = SealedWriter::new(file, seal_key, self.rows_label()).map_err(|error| storage(&path, &error))?;
+        let copy =
+            SealedWriter::new(file, seal_key, self.rows_label()).map_err(|error| storage(&path, &error))?;
         let spec = input.spec();
         let source = input::open(&spec, Some(copy))?;
         let limits = Limits { max_rejects: input.max_rejects, ..Limits::default() };
@@ -189,7 +196,8 @@ impl Files {
 
     fn store(&self, seal_key: &SealKey, kind: &'static str, content: &[u8]) -> Result<(), Fault> {
         let path = self.folder.join(kind);
-        let sealed = seal::seal_bytes(seal_key, self.label(kind), content).map_err(|error| storage(&path, &error))?;
+        let sealed =
+            seal::seal_bytes(seal_key, self.label(kind), content).map_err(|error| storage(&path, &error))?;
         replace(&path, &sealed)
     }
 
@@ -230,7 +238,8 @@ fn unnamed(job: &str) -> String {
 /// Removes the lists that a process left behind which ended before its session was agreed.
 pub(super) fn remove_unnamed(home: &Home, job: &str) {
     let Ok(entries) = fs::read_dir(home.private()) else { return };
-    let left = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&unnamed(job)));
+    let left =
+        entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&unnamed(job)));
     left.for_each(|entry| remove(&entry.path()));
 }
 

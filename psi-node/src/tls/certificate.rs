@@ -61,7 +61,11 @@ pub fn issue(identity: &Identity, now: SystemTime) -> Result<CertificateDer<'sta
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    Ok(params.self_signed(&Issuer { identity, public: identity.public_key() }).map_err(issue_error)?.der().clone())
+    Ok(params
+        .self_signed(&Issuer { identity, public: identity.public_key() })
+        .map_err(issue_error)?
+        .der()
+        .clone())
 }
 
 fn issue_error(error: rcgen::Error) -> CertificateError {
