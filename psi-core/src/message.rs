@@ -28,6 +28,10 @@ pub const MAX_STATEMENTS: usize = 64;
 
 /// Anything that one party sends the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a message is made once and handled once, never stored in bulk"
+)]
 pub enum Message {
     /// Who I am, and what I want to exchange.
     Hello(Hello),

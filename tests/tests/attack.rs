@@ -1,5 +1,7 @@
 //! What a peer that breaks the protocol can do all the same, and what then shows: docs/SECURITY_MODEL.md is held to this.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
+
 use std::{cell::RefCell, collections::BTreeMap};
 
 use psi_core::{

@@ -1,5 +1,7 @@
 //! No identifier where it does not belong: not in logs, errors, records, sealed files, nor in what is sent.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
+
 use std::{
     fs, io,
     path::Path,

@@ -1,5 +1,7 @@
 //! Two nodes over real mutual TLS: results, records, the chain, and what a second run finds.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
+
 use psi_core::verify::{Outcome, Verdict};
 use psi_node::{audit, fault::Code};
 use psi_tests::nodes::{Homes, numbered};

@@ -1,5 +1,7 @@
 //! Two sessions against each other, without a network: what an honest pair gets, and what an altered message comes to.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

@@ -1,5 +1,7 @@
 //! The offline check: whatever is changed in a run's record, it shows.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
+
 use std::sync::OnceLock;
 
 use proptest::prelude::*;

@@ -27,6 +27,7 @@ const STEPS_AHEAD: u32 = 2;
 
 /// What the session wants sent next.
 #[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub enum Outgoing {
     /// This message.
     Message(Message),

@@ -83,7 +83,7 @@ impl EvaluateTask {
             None => tags(context, self.chunk.list, context.role, &evaluated).into(),
         };
         let keys = match &proof {
-            Some(_) => evaluated.iter().map(|element| join_key(element)).collect(),
+            Some(_) => evaluated.iter().map(join_key).collect(),
             None => {
                 let width = context.list(self.chunk.list).tag_bytes;
                 let tags = tags(context, self.chunk.list, context.role.opposite(), &evaluated);
