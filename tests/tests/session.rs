@@ -145,46 +145,41 @@ fn an_altered_tag_shows_when_the_step_is_signed() {
     assert_eq!(misbehaved.place, Place::StepEnd { step: 3 });
 }
 
-#[test]
-fn hellos_that_do_not_agree() {
-    let differing: [(fn(&mut Party), fn(&Error) -> bool); 6] = [
-        (|p| p.hello.terms.proved = false, |e| is_terms(e, "proved")),
-        (|p| p.hello.terms.max_items = 7, |e| is_terms(e, "max-items")),
-        (|p| p.hello.job = "other".into(), |e| is_terms(e, "job")),
-        (|p| p.hello.agreement = "AGR-2".into(), |e| is_terms(e, "agreement")),
-        (
-            |p| p.hello.started = NOW + SKEW + 300,
-            |e| matches!(e, Error::Incompatible(Incompatible::Clock { seconds: 600, most: 300 })),
-        ),
-        (
-            |p| p.hello.versions = vec![2],
-            |e| matches!(e, Error::Incompatible(Incompatible::Nothing("protocol version"))),
-        ),
-    ];
-    for (spoil, expected) in differing {
-        let [mut a, b] = parties(true, &["x"], &["y"]);
-        spoil(&mut a);
-        // The initiator may notice first where both compare; the responder's view is the one under test.
-        let noticed = run(b_first(&b), a_as_responder(a)).unwrap_err();
-        assert!(expected(&noticed.error), "{}", noticed.error);
+/// What the initiator says to a responder with a spoiled Hello.
+fn refused(spoil: fn(&mut Party)) -> Incompatible {
+    let [a, mut b] = parties(true, &["x"], &["y"]);
+    spoil(&mut b);
+    match run(a, b).expect_err("the hello is accepted").error {
+        Error::Incompatible(incompatible) => incompatible,
+        other => panic!("{other}"),
     }
 }
 
-/// The same honest party, calling.
-fn b_first(b: &Party) -> Party {
-    Party::new(Role::Initiator, terms(true), set_of(b.set.iter()))
+fn differing(spoil: fn(&mut Party)) -> &'static str {
+    match refused(spoil) {
+        Incompatible::Terms { field, .. } => field,
+        other => panic!("{other}"),
+    }
 }
 
-/// A party's Hello, answering instead of calling.
-fn a_as_responder(a: Party) -> Party {
-    let mut answering = Party::new(Role::Responder, a.hello.terms.clone(), a.set);
-    answering.hello.job = a.hello.job;
-    answering.hello.agreement = a.hello.agreement;
-    answering.hello.started = a.hello.started;
-    answering.hello.versions = a.hello.versions;
-    answering
+#[test]
+fn hellos_that_differ_in_a_field_name_it() {
+    assert_eq!(differing(|b| b.hello.terms.proved = false), "proved");
+    assert_eq!(differing(|b| b.hello.terms.max_items = 7), "max-items");
+    assert_eq!(differing(|b| b.hello.terms.openable = false), "openable");
+    assert_eq!(differing(|b| b.hello.job = "other".into()), "job");
+    assert_eq!(differing(|b| b.hello.agreement = "AGR-2".into()), "agreement");
+    assert_eq!(differing(|b| b.hello.operator = "bank-0".into()), "operator (must differ)");
 }
 
-fn is_terms(error: &Error, name: &str) -> bool {
-    matches!(error, Error::Incompatible(Incompatible::Terms { field, .. }) if *field == name)
+#[test]
+fn hellos_that_can_not_go_together() {
+    let clock = Incompatible::Clock { seconds: 600, most: 300 };
+    assert_eq!(refused(|b| b.hello.started = NOW + SKEW + 300), clock);
+    assert_eq!(refused(|b| b.hello.versions = vec![2]), Incompatible::Nothing("protocol version"));
+    assert_eq!(refused(|b| b.hello.suites = vec![]), Incompatible::Nothing("suite"));
+    assert_eq!(refused(|b| b.hello.key = b.hello.peer_key), Incompatible::Identity("its own"));
+    assert_eq!(refused(|b| b.hello.peer_key = b.hello.key), Incompatible::Identity("ours"));
+    let items = Incompatible::Items { side: "the peer's", items: 1 << 40, min: 0, max: 1 << 20 };
+    assert_eq!(refused(|b| b.hello.items = vec![1 << 40]), items);
 }
