@@ -1,7 +1,7 @@
 //! The canonical encoding: what is hashed, signed and stored (docs/PROTOCOL.md, "Canonical encoding").
 //!
 //! Integers are big-endian and of fixed width, a string of bytes is a `u32` length and the bytes, a list is a `u32` count
-//! and its members. There is exactly one encoding of a value: [`Reader`] refuses every other one, so a value that decodes
+//! and its members. There is exactly one encoding of a value: reading refuses every other one, so a value that decodes
 //! encodes to the same bytes again.
 
 use thiserror::Error;
