@@ -1,0 +1,84 @@
+//! Every path of this CPU, and curve25519-dalek at its best, in one run: nanoseconds an element on one core.
+//!
+//! `RUSTFLAGS='--cfg curve25519_dalek_backend="avx512"' cargo bench -p psi-simd` compiles dalek's fastest backend in.
+
+use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
+use curve25519_dalek::scalar::Scalar;
+use divan::{Bencher, black_box, counter::ItemsCount};
+use psi_simd::{Path, Points};
+use sha2::{Digest, Sha512};
+
+fn main() {
+    divan::main();
+}
+
+const SIZES: [usize; 2] = [256, 1024];
+
+fn uniforms(count: usize) -> Vec<[u8; 64]> {
+    (0..count as u64).map(|index| Sha512::digest(index.to_le_bytes()).into()).collect()
+}
+
+fn encodings(count: usize) -> Vec<[u8; 32]> {
+    let points = uniforms(count).into_iter().map(|uniform| RistrettoPoint::from_uniform_bytes(&uniform));
+    points.map(|point| point.compress().to_bytes()).collect()
+}
+
+fn scalar() -> Scalar {
+    Scalar::from_bytes_mod_order_wide(&[7; 64])
+}
+
+/// Dalek with the halved scalar and the batched encoder.
+fn dalek(points: impl Iterator<Item = RistrettoPoint>, half: &Scalar) -> Vec<CompressedRistretto> {
+    RistrettoPoint::double_and_compress_batch(&points.map(|point| point * half).collect::<Vec<_>>())
+}
+
+#[divan::bench(args = paths(&SIZES))]
+fn own(bencher: Bencher, (path, size): &(&str, usize)) {
+    let (k, mut out) = (scalar(), vec![[0; 32]; *size]);
+    let path = Path::named(path);
+    bencher.counter(ItemsCount::new(*size)).bench_local(|| {
+        let uniform = uniforms(*size);
+        match path {
+            Some(path) => path.mask(k.as_bytes(), &uniform, &mut out, None),
+            None => {
+                black_box(dalek(uniform.iter().map(RistrettoPoint::from_uniform_bytes), &k));
+            }
+        }
+    });
+}
+
+#[divan::bench(args = paths(&SIZES))]
+fn peer(bencher: Bencher, (path, size): &(&str, usize)) {
+    let (k, encodings, mut out) = (scalar(), encodings(*size), vec![[0; 32]; *size]);
+    let path = Path::named(path);
+    bencher.counter(ItemsCount::new(*size)).bench_local(|| match path {
+        Some(path) => path.evaluate(k.as_bytes(), &encodings, &mut out, None).expect("all are good"),
+        None => {
+            let points = encodings.iter().filter_map(|bytes| CompressedRistretto(*bytes).decompress());
+            black_box(dalek(points, &k));
+        }
+    });
+}
+
+#[divan::bench(args = paths(&SIZES))]
+fn decode(bencher: Bencher, (path, size): &(&str, usize)) {
+    let encodings = encodings(*size);
+    let path = Path::named(path);
+    bencher.counter(ItemsCount::new(*size)).bench_local(|| match path {
+        Some(path) => {
+            let mut points = Points::new(path);
+            path.decode(&encodings, &mut points).expect("all are good");
+            black_box(points);
+        }
+        None => {
+            let decode = |bytes: &[u8; 32]| CompressedRistretto(*bytes).decompress();
+            black_box(encodings.iter().map(decode).collect::<Vec<_>>());
+        }
+    });
+}
+
+/// The paths of this CPU and `dalek`, each with each size.
+fn paths(sizes: &[usize]) -> Vec<(&'static str, usize)> {
+    let names = Path::available().iter().map(|path| path.name()).chain(["dalek"]);
+    names.flat_map(|name| sizes.iter().map(move |&size| (name, size))).collect()
+}
