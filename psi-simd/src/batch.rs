@@ -160,9 +160,9 @@ fn keep_points<L: Lane>(
     if let Store::Records(records) = &mut keep.store {
         return L::call(Keep { points, affine, count, records });
     }
-    let mut records = Vec::new();
-    L::call(Keep { points, affine, count, records: &mut records });
-    keep.append(&Points::with(path, Store::Records(records)));
+    let mut kept = Points::new(path);
+    keep_points(path, Some(&mut kept), points, affine, count);
+    keep.append(&kept);
 }
 
 fn keep_portable(keep: Option<&mut Points>, points: Vec<RistrettoPoint>) {

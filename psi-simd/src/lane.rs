@@ -77,6 +77,9 @@ pub(crate) trait Lane: Copy + 'static {
     fn store(word: Self::Word) -> Self::Array;
     /// Four neighbouring words of one row a lane: word `at + i` of row `index[lane]` goes to the lane of the `i`th result.
     fn gather<R: Row>(rows: &[R], index: &[usize; 8], at: usize) -> [Self::Word; 4];
+    /// Asks for a row that will be gathered soon.
+    #[inline(always)]
+    fn prefetch<R: Row>(_row: &R) {}
     /// The inverse of [`Lane::gather`]; of lanes with the same row the last one stays.
     fn scatter<R: Row>(rows: &mut [R], index: &[usize; 8], at: usize, words: [Self::Word; 4]);
 

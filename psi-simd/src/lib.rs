@@ -31,6 +31,7 @@ mod edwards;
 mod field;
 mod ladder;
 mod lane;
+mod msm;
 mod path;
 mod points;
 mod portable;

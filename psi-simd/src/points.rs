@@ -22,7 +22,7 @@ pub struct Points {
 
 #[derive(Clone)]
 pub(crate) enum Store {
-    /// For every lane of every width.
+    /// For every lane of every width. The first record is the identity, for lanes with nothing to add; then come the elements.
     Records(Vec<Record>),
     Portable(Vec<RistrettoPoint>),
 }
@@ -37,7 +37,7 @@ impl Points {
     pub fn new(path: Path) -> Self {
         let store = match path {
             Path::Portable => Store::Portable(Vec::new()),
-            _ => Store::Records(Vec::new()),
+            _ => Store::Records(vec![Record::IDENTITY]),
         };
         Self { path, store }
     }
@@ -49,7 +49,7 @@ impl Points {
     /// How many elements there are.
     pub fn len(&self) -> usize {
         match &self.store {
-            Store::Records(records) => records.len(),
+            Store::Records(records) => records.len() - 1,
             Store::Portable(points) => points.len(),
         }
     }
@@ -62,7 +62,7 @@ impl Points {
     /// Removes all elements and keeps the memory.
     pub fn clear(&mut self) {
         match &mut self.store {
-            Store::Records(records) => records.clear(),
+            Store::Records(records) => records.truncate(1),
             Store::Portable(points) => points.clear(),
         }
     }
@@ -71,7 +71,7 @@ impl Points {
     /// element goes through its encoding.
     pub fn append(&mut self, other: &Self) {
         match (&mut self.store, &other.converted(self.path).store) {
-            (Store::Records(records), Store::Records(more)) => records.extend_from_slice(more),
+            (Store::Records(records), Store::Records(more)) => records.extend_from_slice(&more[1..]),
             (Store::Portable(points), Store::Portable(more)) => points.extend_from_slice(more),
             _ => unreachable!("converted to the same store"),
         }
@@ -111,8 +111,8 @@ impl Job for Encode<'_> {
 
     fn on_lanes<L: Lane>(self) -> Vec<[u8; 32]> {
         let Store::Records(records) = &self.0.store else { return self.portable() };
-        let mut out = vec![[0; 32]; records.len()];
-        L::call(EncodeRecords { records, out: &mut out });
+        let mut out = vec![[0; 32]; self.0.len()];
+        L::call(EncodeRecords { records: &records[1..], out: &mut out });
         out
     }
 
@@ -158,7 +158,7 @@ impl<L: Lane> Affine<L> {
     }
 
     #[inline(always)]
-    fn point(&self) -> Point<L> {
+    pub(crate) fn point(&self) -> Point<L> {
         Point {
             x: self.plus.sub(self.minus),
             y: self.plus.add(self.minus),

@@ -1,6 +1,7 @@
 //! Every path against curve25519-dalek, by one body of tests.
 
 mod batches;
+mod sums;
 
 use curve25519_dalek::ristretto::RistrettoPoint;
 use curve25519_dalek::scalar::Scalar;

@@ -106,6 +106,16 @@ impl Lane for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch<R: Row>(row: &R) {
+        let at: *const i8 = std::ptr::from_ref(row).cast();
+        // SAFETY: both addresses lie in the row or one past its end; fetching early reads nothing that could be seen.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(at);
+            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(64));
+        }
+    }
+
+    #[inline(always)]
     fn scatter<R: Row>(rows: &mut [R], index: &[usize; 8], at: usize, words: [__m256i; 4]) {
         let quads = transpose(words);
         for lane in 0..4 {

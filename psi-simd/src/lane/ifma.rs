@@ -107,6 +107,16 @@ impl Lane for Ifma {
     }
 
     #[inline(always)]
+    fn prefetch<R: Row>(row: &R) {
+        let at: *const i8 = std::ptr::from_ref(row).cast();
+        // SAFETY: both addresses lie in the row or one past its end; fetching early reads nothing that could be seen.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(at);
+            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(64));
+        }
+    }
+
+    #[inline(always)]
     fn scatter<R: Row>(rows: &mut [R], index: &[usize; 8], at: usize, words: [__m512i; 4]) {
         // SAFETY: no memory is touched, and this lane runs only where `available` said yes.
         let quads = unsafe {
