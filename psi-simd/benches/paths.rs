@@ -82,3 +82,34 @@ fn paths(sizes: &[usize]) -> Vec<(&'static str, usize)> {
     let names = Path::available().iter().map(|path| path.name()).chain(["dalek"]);
     names.flat_map(|name| sizes.iter().map(move |&size| (name, size))).collect()
 }
+
+const SUMS: [usize; 3] = [1024, 4096, 16384];
+
+fn coefficients(count: usize) -> Vec<i128> {
+    let uniform = uniforms(count).into_iter();
+    uniform.map(|bytes| i128::from_le_bytes(*bytes.first_chunk().expect("64 bytes have 16"))).collect()
+}
+
+/// A list and as many coefficients.
+fn sum(path: Path, size: usize) -> (Points, Vec<i128>) {
+    let mut points = Points::new(path);
+    path.decode(&encodings(size), &mut points).expect("all are good");
+    (points, coefficients(size))
+}
+
+/// One multi-scalar multiplication; an item is a point. `portable` is dalek.
+#[divan::bench(args = SUMS, consts = [0, 1, 2])]
+fn combine<const PATH: usize>(bencher: Bencher, size: usize) {
+    let Some(&path) = Path::available().get(PATH) else { return };
+    let (points, coefficients) = sum(path, size);
+    bencher.counter(ItemsCount::new(size)).bench_local(|| path.combine(&points, &coefficients));
+}
+
+/// Two of them with the same coefficients; an item is a point of each.
+#[divan::bench(args = SUMS, consts = [0, 1, 2])]
+fn combine2<const PATH: usize>(bencher: Bencher, size: usize) {
+    let Some(&path) = Path::available().get(PATH) else { return };
+    let (points, coefficients) = sum(path, size);
+    let second = points.clone();
+    bencher.counter(ItemsCount::new(size)).bench_local(|| path.combine2(&points, &second, &coefficients));
+}

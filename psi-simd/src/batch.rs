@@ -86,7 +86,7 @@ impl Path {
 
 /// What decoding does about the identity.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Identity {
+pub(crate) enum Identity {
     Allowed,
     Refused,
 }
@@ -171,9 +171,9 @@ fn keep_portable(keep: Option<&mut Points>, points: Vec<RistrettoPoint>) {
     }
 }
 
-struct Hash<'a, L: Lane> {
-    uniform: &'a [[u8; 64]],
-    points: &'a mut [Point<L>],
+pub(crate) struct Hash<'a, L: Lane> {
+    pub(crate) uniform: &'a [[u8; 64]],
+    pub(crate) points: &'a mut [Point<L>],
 }
 
 impl<L: Lane> Kernel<L> for Hash<'_, L> {
@@ -255,10 +255,10 @@ fn decode<L: Lane>(encodings: &[[u8; 32]], identity: Identity) -> Result<Vec<Poi
     Ok(points)
 }
 
-struct DecodeAll<'a, L: Lane> {
-    encodings: &'a [[u8; 32]],
-    identity: Identity,
-    points: &'a mut [Point<L>],
+pub(crate) struct DecodeAll<'a, L: Lane> {
+    pub(crate) encodings: &'a [[u8; 32]],
+    pub(crate) identity: Identity,
+    pub(crate) points: &'a mut [Point<L>],
 }
 
 impl<L: Lane> Kernel<L> for DecodeAll<'_, L> {

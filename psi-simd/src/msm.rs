@@ -45,9 +45,9 @@ impl Path {
     }
 }
 
-struct Combine<'a, const K: usize> {
-    points: [&'a Points; K],
-    coefficients: &'a [i128],
+pub(crate) struct Combine<'a, const K: usize> {
+    pub(crate) points: [&'a Points; K],
+    pub(crate) coefficients: &'a [i128],
 }
 
 impl<const K: usize> Job for Combine<'_, K> {

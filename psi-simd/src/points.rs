@@ -124,9 +124,9 @@ impl Job for Encode<'_> {
     }
 }
 
-struct EncodeRecords<'a> {
-    records: &'a [Record],
-    out: &'a mut [[u8; 32]],
+pub(crate) struct EncodeRecords<'a> {
+    pub(crate) records: &'a [Record],
+    pub(crate) out: &'a mut [[u8; 32]],
 }
 
 impl<L: Lane> Kernel<L> for EncodeRecords<'_> {

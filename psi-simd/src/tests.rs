@@ -1,6 +1,9 @@
 //! Every path against curve25519-dalek, by one body of tests.
 
 mod batches;
+mod bounds;
+mod cosets;
+mod fields;
 mod sums;
 
 use curve25519_dalek::ristretto::RistrettoPoint;
