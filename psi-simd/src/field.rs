@@ -295,8 +295,8 @@ impl<L: Lane> Kernel<L> for Freeze<L> {
         let reduced = ripple::<L>(ripple::<L>(self.0.0, true), true);
         // Now below 2p. The carry out of the top of (value + 19) says whether it is p or more: add 19 and drop 2^255.
         let mut over = L::shift_right_51(L::add(reduced[0], L::splat(19)));
-        for i in 1..5 {
-            over = L::shift_right_51(L::add(reduced[i], over));
+        for &limb in &reduced[1..] {
+            over = L::shift_right_51(L::add(limb, over));
         }
         let mut value = reduced;
         value[0] = L::add_19(value[0], over);
@@ -347,7 +347,7 @@ fn column<L: Lane, const S: usize, const N: usize>(
 #[inline(always)]
 fn half_start<L: Lane>(s: usize) -> L::Word {
     let highs = if s == 0 { 0 } else { crosses(s - 1) };
-    let diagonal = (s < 9 && s % 2 == 0) as u64;
+    let diagonal = (s < 9 && s.is_multiple_of(2)) as u64;
     start::<L>(highs, 2 * crosses(s) + diagonal, bias::<L>(s) / 2)
 }
 

@@ -62,8 +62,15 @@ impl<L: Lane> Kernel<L> for Multiply<'_, L> {
         for (base, point) in bases.iter().zip(self.points).rev() {
             let (u, v) = base.affine(point, inverse.mul(base.before));
             inverse = inverse.mul(base.denominator);
-            let multiples = climb(u, &self.swaps.masks).unswap(self.swaps.last);
-            base.recover(point, u, v, &multiples);
+            let multiples = L::call(Climb { u: &u, masks: &self.swaps.masks });
+            L::call(Recover {
+                point,
+                small: base.small,
+                u: &u,
+                v: &v,
+                multiples: &multiples,
+                swap: self.swaps.last,
+            });
         }
     }
 }
@@ -101,26 +108,37 @@ impl<L: Lane> Base<L> {
         let scaled = point.z.add(point.y).mul(inverse);
         (scaled.mul(point.x), scaled.mul(point.z).mul(Fe::constant(MONTGOMERY_SCALE)))
     }
+}
 
-    /// v of kP from u of P, kP and (k + 1)P, then back to the Edwards curve, in place.
-    ///
-    /// The formula fails where kP or (k + 1)P is the identity, or P has small order: the answer is then the identity, -P, or
-    /// the identity, and is put in by mask.
+/// v of kP from u of P, kP and (k + 1)P, then back to the Edwards curve, in place.
+///
+/// The formula fails where kP or (k + 1)P is the identity, or P has small order: the answer is then the identity, -P, or the
+/// identity, and is put in by mask. A function without a branch.
+struct Recover<'a, L: Lane> {
+    point: &'a mut Point<L>,
+    small: Mask,
+    u: &'a Fe<L>,
+    v: &'a Fe<L>,
+    multiples: &'a Multiples<L>,
+    swap: Mask,
+}
+
+impl<L: Lane> Kernel<L> for Recover<'_, L> {
+    type Output = ();
+
     #[inline(always)]
-    fn recover(&self, point: &mut Point<L>, u: Fe<L>, v: Fe<L>, multiples: &Multiples<L>) {
-        let (x1, z1) = (multiples.plus.0.add(multiples.minus.0), multiples.plus.0.sub(multiples.minus.0));
-        let (x2, z2) = (multiples.plus.1.add(multiples.minus.1), multiples.plus.1.sub(multiples.minus.1));
+    fn run(self) {
+        let (u, v, [(x1, z1), (x2, z2)]) = (*self.u, *self.v, self.multiples.ordered(self.swap));
         let uz = u.mul(z1);
         let product = x1.sub(uz).square().mul(x2);
         let az = Fe::small(2 * MONTGOMERY_A).mul(z1);
         let sum = x1.add(uz).add(az).mul(u.mul(x1).add(z1));
         let y = sum.sub(az.mul(z1)).mul(z2).sub(product);
         let scale = v.double().mul(z1).mul(z2);
-        let montgomery = [scale.mul(x1), y, scale.mul(z1)];
-        let identity = z1.is_zero() | self.small;
-        let opposite = point.negate_if(z2.is_zero());
-        let multiple = Point::select(z2.is_zero(), &opposite, &to_edwards(montgomery));
-        *point = Point::select(identity, &Point::identity(), &multiple);
+        let multiple = to_edwards([scale.mul(x1), y, scale.mul(z1)]);
+        let beyond = z2.is_zero();
+        let multiple = Point::select(beyond, &self.point.negate_if(beyond), &multiple);
+        *self.point = Point::select(z1.is_zero() | self.small, &Point::identity(), &multiple);
     }
 }
 
@@ -139,39 +157,51 @@ struct Multiples<L: Lane> {
 }
 
 impl<L: Lane> Multiples<L> {
+    /// (2X, 2Z) of the lower and of the upper multiple.
     #[inline(always)]
-    fn unswap(self, mask: Mask) -> Self {
-        Self { plus: exchange(mask, self.plus), minus: exchange(mask, self.minus) }
+    fn ordered(&self, swap: Mask) -> [(Fe<L>, Fe<L>); 2] {
+        let (plus, minus) = (exchange(swap, self.plus), exchange(swap, self.minus));
+        [(plus.0.add(minus.0), plus.0.sub(minus.0)), (plus.1.add(minus.1), plus.1.sub(minus.1))]
     }
 }
 
 #[inline(always)]
-fn exchange<L: Lane>(mask: Mask, (a, b): (Fe<L>, Fe<L>)) -> (Fe<L>, Fe<L>) {
-    (Fe::select(mask, b, a), Fe::select(mask, a, b))
+fn exchange<L: Lane>(swap: Mask, (a, b): (Fe<L>, Fe<L>)) -> (Fe<L>, Fe<L>) {
+    (Fe::select(swap, b, a), Fe::select(swap, a, b))
 }
 
-/// kP and (k + 1) P from u of P.
+/// kP and (k + 1)P from u of P.
 ///
 /// The differential addition doesn't care which of the two points is which, so that only the input of the doubling is selected.
-#[inline(always)]
-fn climb<L: Lane>(u: Fe<L>, masks: &[Mask; BITS]) -> Multiples<L> {
-    let one = Fe::one();
-    let (mut a, mut b, mut c, mut d) = (one, one, u.add(one), u.sub(one));
-    for &swap in masks {
-        let (plus, minus) = (Fe::select(swap, c, a), Fe::select(swap, d, b));
-        let (da, cb) = (d.mul_wide(a), c.mul_wide(b));
-        let (squared_plus, squared_minus) = (plus.square_wide(), minus.square_wide());
+/// A function of its own, so that its machine code can be looked at: its only branch is the loop's.
+struct Climb<'a, L: Lane> {
+    u: &'a Fe<L>,
+    masks: &'a [Mask; BITS],
+}
 
-        let sum = da.add(cb).carry();
-        let difference = da.sub(cb).carry();
-        let (x, z) = (sum.square_wide(), u.mul_wide(difference.square()));
-        (c, d) = (x.add(z).carry(), x.sub(z).carry());
+impl<L: Lane> Kernel<L> for Climb<'_, L> {
+    type Output = Multiples<L>;
 
-        let (aa, bb) = (squared_plus.carry(), squared_minus.carry());
-        let e = squared_plus.sub(squared_minus).carry();
-        let scaled = e.mul_small_add((MONTGOMERY_A + 2) / 4, bb).carry();
-        let (x, z) = (aa.mul_wide(bb), e.mul_wide(scaled));
-        (a, b) = (x.add(z).carry(), x.sub(z).carry());
+    #[inline(always)]
+    fn run(self) -> Multiples<L> {
+        let (u, one) = (*self.u, Fe::one());
+        let (mut a, mut b, mut c, mut d) = (one, one, u.add(one), u.sub(one));
+        for &swap in self.masks {
+            let (plus, minus) = (Fe::select(swap, c, a), Fe::select(swap, d, b));
+            let (da, cb) = (d.mul_wide(a), c.mul_wide(b));
+            let (squared_plus, squared_minus) = (plus.square_wide(), minus.square_wide());
+
+            let sum = da.add(cb).carry();
+            let difference = da.sub(cb).carry();
+            let (x, z) = (sum.square_wide(), u.mul_wide(difference.square()));
+            (c, d) = (x.add(z).carry(), x.sub(z).carry());
+
+            let (aa, bb) = (squared_plus.carry(), squared_minus.carry());
+            let e = squared_plus.sub(squared_minus).carry();
+            let scaled = e.mul_small_add((MONTGOMERY_A + 2) / 4, bb).carry();
+            let (x, z) = (aa.mul_wide(bb), e.mul_wide(scaled));
+            (a, b) = (x.add(z).carry(), x.sub(z).carry());
+        }
+        Multiples { plus: (a, c), minus: (b, d) }
     }
-    Multiples { plus: (a, c), minus: (b, d) }
 }

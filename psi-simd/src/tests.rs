@@ -4,6 +4,7 @@ mod batches;
 mod bounds;
 mod cosets;
 mod fields;
+mod small;
 mod sums;
 
 use curve25519_dalek::ristretto::RistrettoPoint;

@@ -38,27 +38,24 @@ impl Number {
 
     /// Both below p.
     fn add(self, other: Self) -> Self {
-        let (mut sum, mut carry) = ([0; 32], 0);
-        for i in 0..32 {
-            carry += u16::from(self.0[i]) + u16::from(other.0[i]);
-            sum[i] = carry as u8;
-            carry >>= 8;
-        }
+        let mut carry = 0;
+        let sum = std::array::from_fn(|i| {
+            carry = (carry >> 8) + u16::from(self.0[i]) + u16::from(other.0[i]);
+            carry as u8
+        });
         if Self(sum).less(Self::P) { Self(sum) } else { Self(sum).minus_p() }
     }
 
     fn minus_p(self) -> Self {
-        let (mut difference, mut borrow) = ([0; 32], 0i16);
-        for i in 0..32 {
-            borrow += i16::from(self.0[i]) - i16::from(Self::P.0[i]);
-            difference[i] = borrow as u8;
-            borrow >>= 8;
-        }
-        Self(difference)
+        let mut borrow = 0i16;
+        Self(std::array::from_fn(|i| {
+            borrow = (borrow >> 8) + i16::from(self.0[i]) - i16::from(Self::P.0[i]);
+            borrow as u8
+        }))
     }
 
     fn neg(self) -> Self {
-        self.times(Self(Self::P.0.map(|byte| byte)).less_one())
+        self.times(Self::P.less_one())
     }
 
     fn less_one(mut self) -> Self {
