@@ -11,7 +11,7 @@
 use core::arch::x86_64::*;
 
 use super::fused::{HIGH, INTEGER, LOW};
-use super::{Kernel, Lane, Mask, Row};
+use super::{AlignedFrame, Kernel, Lane, Mask, Row};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2;
@@ -24,6 +24,8 @@ pub(crate) fn available() -> bool {
 #[inline(never)]
 #[target_feature(enable = "avx2,fma")]
 fn enter<K: Kernel<Avx2>>(kernel: K) -> K::Output {
+    let mut frame = AlignedFrame(0);
+    std::hint::black_box(&mut frame);
     kernel.run()
 }
 

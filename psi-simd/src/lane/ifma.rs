@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Kernel, Lane, Mask, Row};
+use super::{AlignedFrame, Kernel, Lane, Mask, Row};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Ifma;
@@ -18,6 +18,8 @@ pub(crate) fn available() -> bool {
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 fn enter<K: Kernel<Ifma>>(kernel: K) -> K::Output {
+    let mut frame = AlignedFrame(0);
+    std::hint::black_box(&mut frame);
     kernel.run()
 }
 

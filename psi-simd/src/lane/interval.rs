@@ -4,7 +4,14 @@
 //! number from a smaller one and never multiplies a limb that is too long, whatever the inputs. Both sides of a select are
 //! kept. `CUT` picks the multiplier: 52 that of IFMA, 51 that of AVX2.
 
+use std::cell::Cell;
+
 use super::{Kernel, Lane, Mask, Row};
+
+thread_local! {
+    /// The greatest word and the greatest factor that this thread has met.
+    pub(crate) static WIDEST: Cell<(i128, i128)> = const { Cell::new((0, 0)) };
+}
 
 /// From the least to the greatest value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +21,7 @@ impl Span {
     /// A sum may stay below zero for a while, since words wrap; what is read as a number may not.
     fn number(self) -> Self {
         assert!(self.0 >= 0 && self.1 < 1 << 64, "{self:?} is no 64-bit word");
+        WIDEST.set((WIDEST.get().0.max(self.1), WIDEST.get().1));
         self
     }
 
@@ -117,6 +125,7 @@ impl<const CUT: u32> Lane for Interval<CUT> {
     #[inline(never)]
     fn factor(a: Span) -> Span {
         assert!(a.number().1 < 1 << 52, "{a:?} is no 52-bit factor");
+        WIDEST.set((WIDEST.get().0, WIDEST.get().1.max(a.1)));
         a
     }
 

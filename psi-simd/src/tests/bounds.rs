@@ -5,7 +5,7 @@ use crate::batch::{DecodeAll, Hash, Identity};
 use crate::edwards::Point;
 use crate::field::{Fe, LIMB};
 use crate::ladder::{Multiply, Swaps};
-use crate::lane::interval::{Interval, Span};
+use crate::lane::interval::{Interval, Span, WIDEST};
 use crate::lane::{Kernel, Lane};
 use crate::msm::Combine;
 use crate::path::Job;
@@ -80,11 +80,20 @@ fn sums<const CUT: u32>(kept: &Points) {
 #[test]
 fn no_word_overflows_with_ifma() {
     kernels::<52>();
+    widest();
 }
 
 #[test]
 fn no_word_overflows_with_avx2() {
     kernels::<51>();
+    widest();
+}
+
+/// The bounds of docs/SIMD.md.
+fn widest() {
+    let (word, factor) = WIDEST.get();
+    println!("word 2^{:.2}, factor 2^51 + {}", (word as f64).log2(), factor - (1 << 51));
+    assert!(word < 1 << 63 && factor <= LONGEST);
 }
 
 #[test]
