@@ -32,12 +32,21 @@ fn dalek(points: impl Iterator<Item = RistrettoPoint>, half: &Scalar) -> Vec<Com
     RistrettoPoint::double_and_compress_batch(&points.map(|point| point * half).collect::<Vec<_>>())
 }
 
+const DST: &[u8] = b"HashToGroup-OPRFV1-\x01-ristretto255-SHA512";
+
+fn identifiers(count: usize) -> Vec<String> {
+    (0..count as u64).map(|index| format!("138{index:08}")).collect()
+}
+
+/// From a short message to the encoding: expand, map, multiply, encode.
 #[divan::bench(args = paths(&SIZES))]
 fn own(bencher: Bencher, (path, size): &(&str, usize)) {
-    let (k, mut out) = (scalar(), vec![[0; 32]; *size]);
+    let (k, mut uniform, mut out) = (scalar(), vec![[0; 64]; *size], vec![[0; 32]; *size]);
+    let identifiers = identifiers(*size);
+    let messages: Vec<&[u8]> = identifiers.iter().map(|identifier| identifier.as_bytes()).collect();
     let path = Path::named(path);
     bencher.counter(ItemsCount::new(*size)).bench_local(|| {
-        let uniform = uniforms(*size);
+        path.unwrap_or(Path::Portable).expand(DST, b"prefix", &messages, &mut uniform);
         match path {
             Some(path) => path.mask(k.as_bytes(), &uniform, &mut out, None),
             None => {
@@ -45,6 +54,17 @@ fn own(bencher: Bencher, (path, size): &(&str, usize)) {
             }
         }
     });
+}
+
+#[divan::bench(args = paths(&SIZES))]
+fn expand(bencher: Bencher, (path, size): &(&str, usize)) {
+    let mut uniform = vec![[0; 64]; *size];
+    let identifiers = identifiers(*size);
+    let messages: Vec<&[u8]> = identifiers.iter().map(|identifier| identifier.as_bytes()).collect();
+    let path = Path::named(path).unwrap_or(Path::Portable);
+    bencher
+        .counter(ItemsCount::new(*size))
+        .bench_local(|| path.expand(DST, b"prefix", &messages, &mut uniform));
 }
 
 #[divan::bench(args = paths(&SIZES))]

@@ -74,7 +74,7 @@ impl<L: Lane> Kernel<L> for Carry<L> {
     #[inline(always)]
     fn run(self) -> Fe<L> {
         let low = limbs!(I => L::and(self.0.0[I], L::splat(LIMB)));
-        let high = limbs!(I => L::shift_right_51(self.0.0[I]));
+        let high = limbs!(I => L::shift_right::<51>(self.0.0[I]));
         Fe([
             L::add_19(low[0], high[4]),
             L::add(low[1], high[0]),
@@ -294,9 +294,9 @@ impl<L: Lane> Kernel<L> for Freeze<L> {
     fn run(self) -> Fe<L> {
         let reduced = ripple::<L>(ripple::<L>(self.0.0, true), true);
         // Now below 2p. The carry out of the top of (value + 19) says whether it is p or more: add 19 and drop 2^255.
-        let mut over = L::shift_right_51(L::add(reduced[0], L::splat(19)));
+        let mut over = L::shift_right::<51>(L::add(reduced[0], L::splat(19)));
         for &limb in &reduced[1..] {
-            over = L::shift_right_51(L::add(limb, over));
+            over = L::shift_right::<51>(L::add(limb, over));
         }
         let mut value = reduced;
         value[0] = L::add_19(value[0], over);
@@ -402,11 +402,11 @@ fn fold<L: Lane>(low: [L::Word; 5], high: [L::Word; 5]) -> Wide<L> {
 #[inline(always)]
 fn ripple<L: Lane>(mut limbs: [L::Word; 5], wrap: bool) -> [L::Word; 5] {
     for i in 0..4 {
-        limbs[i + 1] = L::add(limbs[i + 1], L::shift_right_51(limbs[i]));
+        limbs[i + 1] = L::add(limbs[i + 1], L::shift_right::<51>(limbs[i]));
         limbs[i] = L::and(limbs[i], L::splat(LIMB));
     }
     if wrap {
-        limbs[0] = L::add_19(limbs[0], L::shift_right_51(limbs[4]));
+        limbs[0] = L::add_19(limbs[0], L::shift_right::<51>(limbs[4]));
     }
     limbs[4] = L::and(limbs[4], L::splat(LIMB));
     limbs

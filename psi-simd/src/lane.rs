@@ -32,6 +32,7 @@ pub(crate) mod fused {
 /// half straddle two cache lines, or none, as luck has it: a third of the speed.
 #[cfg(target_arch = "x86_64")]
 #[repr(align(64))]
+#[allow(dead_code, reason = "only the alignment matters")]
 struct AlignedFrame(u8);
 
 /// One bit a lane, lane 0 lowest; bits from `LANES` up mean nothing.
@@ -93,7 +94,10 @@ pub(crate) trait Lane: Copy + 'static {
     fn sub(a: Self::Word, b: Self::Word) -> Self::Word;
     fn and(a: Self::Word, b: Self::Word) -> Self::Word;
     fn or(a: Self::Word, b: Self::Word) -> Self::Word;
-    fn shift_right_51(a: Self::Word) -> Self::Word;
+    fn xor(a: Self::Word, b: Self::Word) -> Self::Word;
+    fn shift_right<const BITS: u32>(a: Self::Word) -> Self::Word;
+    /// By `RIGHT` bits; `LEFT` is 64 - `RIGHT`.
+    fn rotate_right<const RIGHT: i32, const LEFT: i32>(a: Self::Word) -> Self::Word;
     /// 19a mod 2^64.
     fn times_19(a: Self::Word) -> Self::Word;
     /// a + 19b for b < 2^32.

@@ -19,6 +19,7 @@
 //! |---|---|
 //! | `path` | which instructions; the one dispatch |
 //! | `batch`, `points` | what a call does; decoded elements to be kept |
+//! | `expand` | 64 uniform bytes of a message, by SHA-512 |
 //! | `ladder`, `ristretto`, `edwards`, `msm` | the curve, over a field |
 //! | `field` | the field, over a lane |
 //! | `lane` | the instructions; the only unsafe code |
@@ -28,6 +29,7 @@
 
 mod batch;
 mod edwards;
+mod expand;
 mod field;
 mod ladder;
 mod lane;

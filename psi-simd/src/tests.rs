@@ -3,6 +3,7 @@
 mod batches;
 mod bounds;
 mod cosets;
+mod expansion;
 mod fields;
 mod small;
 mod sums;

@@ -67,7 +67,7 @@ impl Lane for Avx2 {
         sub(a: __m256i, b: __m256i) -> __m256i = _mm256_sub_epi64(a, b);
         and(a: __m256i, b: __m256i) -> __m256i = _mm256_and_si256(a, b);
         or(a: __m256i, b: __m256i) -> __m256i = _mm256_or_si256(a, b);
-        shift_right_51(a: __m256i) -> __m256i = _mm256_srli_epi64::<51>(a);
+        xor(a: __m256i, b: __m256i) -> __m256i = _mm256_xor_si256(a, b);
         times_19(a: __m256i) -> __m256i = {
             let three = _mm256_add_epi64(_mm256_add_epi64(a, a), a);
             _mm256_add_epi64(_mm256_slli_epi64::<4>(a), three)
@@ -85,6 +85,18 @@ impl Lane for Avx2 {
         select(mask: Mask, set: __m256i, clear: __m256i) -> __m256i = _mm256_blendv_epi8(clear, set, widen(mask));
         is_zero(a: __m256i) -> Mask = narrow(_mm256_cmpeq_epi64(a, _mm256_setzero_si256()));
         is_odd(a: __m256i) -> Mask = narrow(_mm256_slli_epi64::<63>(a));
+    }
+
+    #[inline(always)]
+    fn shift_right<const BITS: u32>(a: __m256i) -> __m256i {
+        // SAFETY: no memory is touched, and this lane runs only where `available` said yes.
+        unsafe { _mm256_srl_epi64(a, _mm_cvtsi32_si128(BITS as i32)) }
+    }
+
+    #[inline(always)]
+    fn rotate_right<const RIGHT: i32, const LEFT: i32>(a: __m256i) -> __m256i {
+        // SAFETY: no memory is touched, and this lane runs only where `available` said yes.
+        unsafe { _mm256_or_si256(_mm256_srli_epi64::<RIGHT>(a), _mm256_slli_epi64::<LEFT>(a)) }
     }
 
     #[inline(always)]

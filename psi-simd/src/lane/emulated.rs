@@ -151,8 +151,19 @@ impl<U: Unit> Lane for Emulated<U> {
     }
 
     #[inline(never)]
-    fn shift_right_51(a: [u64; 8]) -> [u64; 8] {
-        map(a, |a| a >> 51)
+    fn xor(a: [u64; 8], b: [u64; 8]) -> [u64; 8] {
+        zip(a, b, |a, b| a ^ b)
+    }
+
+    #[inline(never)]
+    fn shift_right<const BITS: u32>(a: [u64; 8]) -> [u64; 8] {
+        map(a, |a| a >> BITS)
+    }
+
+    #[inline(never)]
+    fn rotate_right<const RIGHT: i32, const LEFT: i32>(a: [u64; 8]) -> [u64; 8] {
+        assert_eq!(RIGHT + LEFT, 64);
+        map(a, |a| a >> RIGHT | a << LEFT)
     }
 
     #[inline(never)]

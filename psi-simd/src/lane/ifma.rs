@@ -58,7 +58,7 @@ impl Lane for Ifma {
         sub(a: __m512i, b: __m512i) -> __m512i = _mm512_sub_epi64(a, b);
         and(a: __m512i, b: __m512i) -> __m512i = _mm512_and_si512(a, b);
         or(a: __m512i, b: __m512i) -> __m512i = _mm512_or_si512(a, b);
-        shift_right_51(a: __m512i) -> __m512i = _mm512_srli_epi64::<51>(a);
+        xor(a: __m512i, b: __m512i) -> __m512i = _mm512_xor_si512(a, b);
         times_19(a: __m512i) -> __m512i = _mm512_mullo_epi64(a, _mm512_set1_epi64(19));
         add_19(a: __m512i, b: __m512i) -> __m512i = _mm512_madd52lo_epu64(a, b, _mm512_set1_epi64(19));
         multiply_add(a: __m512i, b: __m512i, low: __m512i, high: __m512i) -> (__m512i, __m512i) =
@@ -66,6 +66,18 @@ impl Lane for Ifma {
         select(mask: Mask, set: __m512i, clear: __m512i) -> __m512i = _mm512_mask_mov_epi64(clear, mask, set);
         is_zero(a: __m512i) -> Mask = _mm512_testn_epi64_mask(a, a);
         is_odd(a: __m512i) -> Mask = _mm512_test_epi64_mask(a, _mm512_set1_epi64(1));
+    }
+
+    #[inline(always)]
+    fn shift_right<const BITS: u32>(a: __m512i) -> __m512i {
+        // SAFETY: no memory is touched, and this lane runs only where `available` said yes.
+        unsafe { _mm512_srli_epi64::<BITS>(a) }
+    }
+
+    #[inline(always)]
+    fn rotate_right<const RIGHT: i32, const LEFT: i32>(a: __m512i) -> __m512i {
+        // SAFETY: no memory is touched, and this lane runs only where `available` said yes.
+        unsafe { _mm512_ror_epi64::<RIGHT>(a) }
     }
 
     #[inline(always)]

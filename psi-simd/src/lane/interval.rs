@@ -18,6 +18,8 @@ thread_local! {
 pub(crate) struct Span(pub(crate) i128, pub(crate) i128);
 
 impl Span {
+    const ANY: Self = Self(0, (1 << 64) - 1);
+
     /// A sum may stay below zero for a while, since words wrap; what is read as a number may not.
     fn number(self) -> Self {
         assert!(self.0 >= 0 && self.1 < 1 << 64, "{self:?} is no 64-bit word");
@@ -107,8 +109,18 @@ impl<const CUT: u32> Lane for Interval<CUT> {
     }
 
     #[inline(never)]
-    fn shift_right_51(a: Span) -> Span {
-        Span(a.number().0 >> 51, a.1 >> 51)
+    fn xor(_: Span, _: Span) -> Span {
+        Span::ANY
+    }
+
+    #[inline(never)]
+    fn shift_right<const BITS: u32>(a: Span) -> Span {
+        Span(a.number().0 >> BITS, a.1 >> BITS)
+    }
+
+    #[inline(never)]
+    fn rotate_right<const RIGHT: i32, const LEFT: i32>(_: Span) -> Span {
+        Span::ANY
     }
 
     #[inline(never)]
