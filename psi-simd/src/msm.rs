@@ -59,13 +59,19 @@ impl<const K: usize> Job for Combine<'_, K> {
             Store::Portable(_) => unreachable!("converted for this path"),
         });
         let windows = Windows::new(self.coefficients);
+        // Four lanes have no registers left for a second chain.
+        let groups = if K == 1 && L::LANES == 8 { 2 } else { 1 };
         let (mut digits, mut schedule) = (Vec::new(), Schedule::default());
         let mut buckets = [(); K].map(|()| vec![Bucket::IDENTITY; windows.buckets()]);
         let mut parts = [(); K].map(|()| Parts::new::<L>(&windows));
         for window in 0..windows.count() {
             L::call(Digits { windows: &windows, window, digits: &mut digits });
-            schedule.fill(&digits, windows.buckets(), L::LANES);
-            L::call(Accumulate { tables, schedule: &schedule, buckets: &mut buckets });
+            schedule.fill(&digits, windows.buckets(), groups * L::LANES);
+            if groups == 2 {
+                L::call(Accumulate::<K, 2> { tables, schedule: &schedule, buckets: &mut buckets });
+            } else {
+                L::call(Accumulate::<K, 1> { tables, schedule: &schedule, buckets: &mut buckets });
+            }
             for (buckets, parts) in buckets.iter().zip(&mut parts) {
                 L::call(SumSegments { buckets, parts: parts.of::<L>(window) });
             }
@@ -139,43 +145,69 @@ fn every(first: usize, stride: usize, lanes: usize) -> [usize; 8] {
     rows
 }
 
-/// The sums of all buckets of a window.
-struct Accumulate<'a, const K: usize> {
+/// The sums of all buckets of a window, for `K` lists and `G` groups of buckets at a time. Two chains of additions, of two lists
+/// or of two groups, hide each other's latency.
+struct Accumulate<'a, const K: usize, const G: usize> {
     tables: [&'a [Record]; K],
     schedule: &'a Schedule,
     buckets: &'a mut [Vec<Bucket>; K],
 }
 
-impl<L: Lane, const K: usize> Kernel<L> for Accumulate<'_, K> {
+impl<L: Lane, const K: usize, const G: usize> Kernel<L> for Accumulate<'_, K, G> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let groups = self.schedule.order.chunks_exact(L::LANES);
+        let groups = self.schedule.order.chunks_exact(G * L::LANES);
         let mut entries = &self.schedule.entries[..];
-        for (group, &steps) in groups.zip(&self.schedule.steps) {
-            let mut sums = [Split::<L>::identity(); K];
+        for (groups, &steps) in groups.zip(&self.schedule.steps) {
+            let mut sums = [[Split::<L>::identity(); K]; G];
             for step in 0..steps {
-                let (rows, negative) = entry::<L>(entries);
-                let (ahead, _) = entry::<L>(&entries[2 * L::LANES..]);
-                let mut k = 0;
-                while k < K {
-                    prefetch::<L>(self.tables[k], &ahead);
-                    let record = read::<L>(self.tables[k], &rows);
-                    sums[k] =
-                        if step == 0 { begin(&record, negative) } else { add(&sums[k], &record, negative) };
-                    k += 1;
+                let mut g = 0;
+                while g < G {
+                    advance(&self.tables, &mut sums[g], entries, G, step == 0);
+                    entries = &entries[L::LANES..];
+                    g += 1;
                 }
-                entries = &entries[L::LANES..];
             }
-            let mut rows = [0; 8];
-            rows[..L::LANES].copy_from_slice(group);
-            let mut k = 0;
-            while k < K {
-                store(&mut self.buckets[k], &rows, &sums[k].addend());
-                k += 1;
+            let mut g = 0;
+            while g < G {
+                finish(self.buckets, &groups[g * L::LANES..], &sums[g]);
+                g += 1;
             }
         }
+    }
+}
+
+/// One step of a group: adds a record of each list in each lane, and asks for those two steps on.
+#[inline(always)]
+fn advance<L: Lane, const K: usize>(
+    tables: &[&[Record]; K],
+    sums: &mut [Split<L>; K],
+    entries: &[u32],
+    groups: usize,
+    first: bool,
+) {
+    let (rows, negative) = entry::<L>(entries);
+    let (ahead, _) = entry::<L>(&entries[2 * groups * L::LANES..]);
+    let mut k = 0;
+    while k < K {
+        prefetch::<L>(tables[k], &ahead);
+        let record = read::<L>(tables[k], &rows);
+        sums[k] = if first { begin(&record, negative) } else { add(&sums[k], &record, negative) };
+        k += 1;
+    }
+}
+
+/// Stores the sums of a group.
+#[inline(always)]
+fn finish<L: Lane, const K: usize>(buckets: &mut [Vec<Bucket>; K], group: &[usize], sums: &[Split<L>; K]) {
+    let mut rows = [0; 8];
+    rows[..L::LANES].copy_from_slice(&group[..L::LANES]);
+    let mut k = 0;
+    while k < K {
+        store(&mut buckets[k], &rows, &sums[k].addend());
+        k += 1;
     }
 }
 

@@ -6,6 +6,9 @@ use std::marker::PhantomData;
 
 use super::{Kernel, Lane, Mask, Row, fused};
 
+/// Two lanes are enough for Miri, which takes its time.
+const WIDTH: usize = if cfg!(miri) { 2 } else { 8 };
+
 /// The multiplier of one lane.
 pub(crate) trait Unit: Copy + 'static {
     const CUT: u32;
@@ -67,27 +70,27 @@ impl Unit for Fused {
 #[derive(Clone, Copy)]
 pub(crate) struct Emulated<U>(PhantomData<U>);
 
-fn map(a: [u64; 8], f: impl Fn(u64) -> u64) -> [u64; 8] {
+fn map(a: [u64; WIDTH], f: impl Fn(u64) -> u64) -> [u64; WIDTH] {
     a.map(f)
 }
 
-fn zip(a: [u64; 8], b: [u64; 8], f: impl Fn(u64, u64) -> u64) -> [u64; 8] {
+fn zip(a: [u64; WIDTH], b: [u64; WIDTH], f: impl Fn(u64, u64) -> u64) -> [u64; WIDTH] {
     std::array::from_fn(|lane| f(a[lane], b[lane]))
 }
 
-fn mask(a: [u64; 8], f: impl Fn(u64) -> bool) -> Mask {
-    (0..8).fold(0, |mask, lane| mask | (u8::from(f(a[lane])) << lane))
+fn mask(a: [u64; WIDTH], f: impl Fn(u64) -> bool) -> Mask {
+    (0..WIDTH).fold(0, |mask, lane| mask | (u8::from(f(a[lane])) << lane))
 }
 
 impl<U: Unit> Lane for Emulated<U> {
-    const LANES: usize = 8;
+    const LANES: usize = WIDTH;
     const CUT: u32 = U::CUT;
     const HIGH_OFFSET: u64 = U::HIGH_OFFSET;
     const LOW_OFFSET: u64 = U::LOW_OFFSET;
     const BIAS: u64 = U::BIAS;
-    type Word = [u64; 8];
-    type Factor = [U::Factor; 8];
-    type Array = [u64; 8];
+    type Word = [u64; WIDTH];
+    type Factor = [U::Factor; WIDTH];
+    type Array = [u64; WIDTH];
 
     #[inline(never)]
     fn call<K: Kernel<Self>>(kernel: K) -> K::Output {
@@ -99,80 +102,80 @@ impl<U: Unit> Lane for Emulated<U> {
         kernel.run()
     }
 
-    fn zeroes() -> [u64; 8] {
-        [0; 8]
+    fn zeroes() -> [u64; WIDTH] {
+        [0; WIDTH]
     }
 
     #[inline(never)]
-    fn splat(word: u64) -> [u64; 8] {
-        [word; 8]
+    fn splat(word: u64) -> [u64; WIDTH] {
+        [word; WIDTH]
     }
 
     #[inline(never)]
-    fn load(words: &[u64; 8]) -> [u64; 8] {
+    fn load(words: &[u64; WIDTH]) -> [u64; WIDTH] {
         *words
     }
 
     #[inline(never)]
-    fn store(word: [u64; 8]) -> [u64; 8] {
+    fn store(word: [u64; WIDTH]) -> [u64; WIDTH] {
         word
     }
 
     #[inline(never)]
-    fn gather<R: Row>(rows: &[R], index: &[usize; 8], at: usize) -> [[u64; 8]; 4] {
-        std::array::from_fn(|word| index.map(|row| rows[row].words()[at + word]))
+    fn gather<R: Row>(rows: &[R], index: &[usize; 8], at: usize) -> [[u64; WIDTH]; 4] {
+        std::array::from_fn(|word| std::array::from_fn(|lane| rows[index[lane]].words()[at + word]))
     }
 
     #[inline(never)]
-    fn scatter<R: Row>(rows: &mut [R], index: &[usize; 8], at: usize, words: [[u64; 8]; 4]) {
-        for (lane, &row) in index.iter().enumerate() {
+    fn scatter<R: Row>(rows: &mut [R], index: &[usize; 8], at: usize, words: [[u64; WIDTH]; 4]) {
+        for (lane, &row) in index.iter().enumerate().take(WIDTH) {
             rows[row].words_mut()[at..at + 4].copy_from_slice(&words.map(|word| word[lane]));
         }
     }
 
     #[inline(never)]
-    fn add(a: [u64; 8], b: [u64; 8]) -> [u64; 8] {
+    fn add(a: [u64; WIDTH], b: [u64; WIDTH]) -> [u64; WIDTH] {
         zip(a, b, u64::wrapping_add)
     }
 
     #[inline(never)]
-    fn sub(a: [u64; 8], b: [u64; 8]) -> [u64; 8] {
+    fn sub(a: [u64; WIDTH], b: [u64; WIDTH]) -> [u64; WIDTH] {
         zip(a, b, u64::wrapping_sub)
     }
 
     #[inline(never)]
-    fn and(a: [u64; 8], b: [u64; 8]) -> [u64; 8] {
+    fn and(a: [u64; WIDTH], b: [u64; WIDTH]) -> [u64; WIDTH] {
         zip(a, b, |a, b| a & b)
     }
 
     #[inline(never)]
-    fn or(a: [u64; 8], b: [u64; 8]) -> [u64; 8] {
+    fn or(a: [u64; WIDTH], b: [u64; WIDTH]) -> [u64; WIDTH] {
         zip(a, b, |a, b| a | b)
     }
 
     #[inline(never)]
-    fn xor(a: [u64; 8], b: [u64; 8]) -> [u64; 8] {
+    fn xor(a: [u64; WIDTH], b: [u64; WIDTH]) -> [u64; WIDTH] {
         zip(a, b, |a, b| a ^ b)
     }
 
     #[inline(never)]
-    fn shift_right<const BITS: u32>(a: [u64; 8]) -> [u64; 8] {
+    fn shift_right<const BITS: u32>(a: [u64; WIDTH]) -> [u64; WIDTH] {
         map(a, |a| a >> BITS)
     }
 
     #[inline(never)]
-    fn rotate_right<const RIGHT: i32, const LEFT: i32>(a: [u64; 8]) -> [u64; 8] {
+    fn rotate_right<const RIGHT: i32, const LEFT: i32>(a: [u64; WIDTH]) -> [u64; WIDTH] {
         assert_eq!(RIGHT + LEFT, 64);
         map(a, |a| a >> RIGHT | a << LEFT)
     }
 
     #[inline(never)]
-    fn times_19(a: [u64; 8]) -> [u64; 8] {
+    fn times_19(a: [u64; WIDTH]) -> [u64; WIDTH] {
         map(a, |a| a.wrapping_mul(19))
     }
 
     #[inline(never)]
-    fn add_19(a: [u64; 8], b: [u64; 8]) -> [u64; 8] {
+    fn add_19(a: [u64; WIDTH], b: [u64; WIDTH]) -> [u64; WIDTH] {
         zip(a, b, |a, b| {
             assert!(b < 1 << 32, "a carry is short");
             a.wrapping_add(19 * b)
@@ -180,18 +183,18 @@ impl<U: Unit> Lane for Emulated<U> {
     }
 
     #[inline(never)]
-    fn factor(a: [u64; 8]) -> [U::Factor; 8] {
+    fn factor(a: [u64; WIDTH]) -> [U::Factor; WIDTH] {
         a.map(U::factor)
     }
 
     #[inline(never)]
     fn multiply_add(
-        a: [U::Factor; 8],
-        b: [U::Factor; 8],
-        low: [u64; 8],
-        high: [u64; 8],
-    ) -> ([u64; 8], [u64; 8]) {
-        let products: [(u64, u64); 8] = std::array::from_fn(|lane| U::multiply(a[lane], b[lane]));
+        a: [U::Factor; WIDTH],
+        b: [U::Factor; WIDTH],
+        low: [u64; WIDTH],
+        high: [u64; WIDTH],
+    ) -> ([u64; WIDTH], [u64; WIDTH]) {
+        let products: [(u64, u64); WIDTH] = std::array::from_fn(|lane| U::multiply(a[lane], b[lane]));
         (
             std::array::from_fn(|lane| low[lane].wrapping_add(products[lane].0)),
             std::array::from_fn(|lane| high[lane].wrapping_add(products[lane].1)),
@@ -199,17 +202,17 @@ impl<U: Unit> Lane for Emulated<U> {
     }
 
     #[inline(never)]
-    fn select(mask: Mask, set: [u64; 8], clear: [u64; 8]) -> [u64; 8] {
+    fn select(mask: Mask, set: [u64; WIDTH], clear: [u64; WIDTH]) -> [u64; WIDTH] {
         std::array::from_fn(|lane| if mask >> lane & 1 == 1 { set[lane] } else { clear[lane] })
     }
 
     #[inline(never)]
-    fn is_zero(a: [u64; 8]) -> Mask {
+    fn is_zero(a: [u64; WIDTH]) -> Mask {
         mask(a, |a| a == 0)
     }
 
     #[inline(never)]
-    fn is_odd(a: [u64; 8]) -> Mask {
+    fn is_odd(a: [u64; WIDTH]) -> Mask {
         mask(a, |a| a & 1 == 1)
     }
 }
