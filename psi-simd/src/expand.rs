@@ -234,10 +234,13 @@ impl<L: Lane> Kernel<L> for Compress<L> {
     fn run(self) -> [L::Word; 8] {
         let Self { state: before, words: mut w } = self;
         let mut state = before;
-        sixteen!(I => { state = L::inline(Round::<L> { state, input: L::add(w[I], L::splat(ROUNDS[I])) }); });
-        for constants in ROUNDS.as_chunks::<16>().0[1..].iter() {
+        for (chunk, constants) in ROUNDS.as_chunks::<16>().0.iter().enumerate() {
+            if chunk > 0 {
+                sixteen!(I => {
+                    w[I] = L::inline(Schedule::<L>([w[I], w[(I + 1) % 16], w[(I + 9) % 16], w[(I + 14) % 16]]));
+                });
+            }
             sixteen!(I => {
-                w[I] = L::inline(Schedule::<L>([w[I], w[(I + 1) % 16], w[(I + 9) % 16], w[(I + 14) % 16]]));
                 state = L::inline(Round::<L> { state, input: L::add(w[I], L::splat(constants[I])) });
             });
         }

@@ -1,5 +1,7 @@
 //! A few elements through every kernel, in plain Rust: for Miri (`cargo +nightly miri test -p psi-simd small`).
 
+use curve25519_dalek::constants;
+
 use super::{encode, hashed, scalar, uniforms};
 use crate::{Bad, Fault, Path, Points};
 
@@ -19,12 +21,32 @@ fn three_elements(path: Path) {
     assert_eq!(refused, Err(Bad { index: 2, fault: Fault::Identity }));
 }
 
+/// Decoding and keeping, without a multiplication: the quickest.
+fn two_elements(path: Path) {
+    let encodings = [constants::RISTRETTO_BASEPOINT_COMPRESSED.to_bytes(); 2];
+    let mut decoded = Points::new(path);
+    path.decode(&encodings, &mut decoded).unwrap();
+    assert_eq!(decoded.len(), 2);
+    let refused = path.decode(&[encodings[0], [1; 32]], &mut decoded);
+    assert_eq!(refused, Err(Bad { index: 1, fault: Fault::NotCanonical }));
+}
+
+#[test]
+fn two_elements_with_the_formulas_of_ifma() {
+    two_elements(Path::EmulatedIfma);
+}
+
+#[test]
+fn two_elements_with_the_formulas_of_avx2() {
+    two_elements(Path::EmulatedAvx2);
+}
+
 fn a_sum(path: Path) {
     let points = hashed(52, 2);
     let mut decoded = Points::new(path);
     path.decode(&encode(&points), &mut decoded).unwrap();
     let twice = points[0] + points[0] - points[1] - points[1] - points[1] - points[1];
-    assert_eq!(path.combine2(&decoded, &decoded, &[1, -2]), [twice.compress().to_bytes(); 2]);
+    assert_eq!(path.combine(&decoded, &[1, -2]), twice.compress().to_bytes());
 }
 
 #[test]
@@ -45,4 +67,15 @@ fn a_sum_with_the_formulas_of_ifma() {
 #[test]
 fn a_sum_with_the_formulas_of_avx2() {
     a_sum(Path::EmulatedAvx2);
+}
+
+/// Miri knows the instructions of AVX2: with `-C target-feature=+avx2,+fma` this runs the unsafe code itself.
+#[test]
+fn everything_on_this_cpu() {
+    for &path in Path::available() {
+        println!("{path:?}");
+        two_elements(path);
+        three_elements(path);
+        a_sum(path);
+    }
 }
