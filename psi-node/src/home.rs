@@ -5,7 +5,8 @@
 //! keys/identity.key           the identity, PKCS#8 PEM        keys/seal.key   seals what is in private/
 //! runs/ID/                    statement.note, transcript [, evidence]: may be handed out
 //! private/ID/                 sealed: the list's snapshot, seeds, the masked list
-//! attempts/ID.json            every attempt, also those that failed: what was disclosed, and to whom
+//! attempts/ID.json            every attempt from the agreement on, also those that failed: what was disclosed, and to whom
+//! leases/                     one locked file a job that runs
 //! ```
 //!
 //! One folder with `--home`; else `/etc/psi` and `/var/lib/psi` where the former exists and may be read, and for other users

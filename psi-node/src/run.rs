@@ -280,6 +280,7 @@ impl<'a> Run<'a> {
         let id = runs::run_id(agreed.hellos()[0].started, agreed.sid());
         tracing::info!(run = id, job = self.job_name, peer = self.job.peer, "session agreed");
         let mut record = Record::new(self, &id, &agreed);
+        record.write()?;
         let list = list.named(&id)?;
         let (folder, openable) = (list.folder().to_owned(), agreed.ours().terms.openable);
         let result = self.to_close(talk, agreed, list, runs, &mut record).await;

@@ -317,9 +317,10 @@ impl Attempts {
     /// # Errors
     /// [`Code::State`] if a record can't be read, [`Code::Storage`].
     pub fn abandon(&self, job: &str) -> Result<(), Fault> {
-        for attempt in
-            self.all()?.into_iter().filter(|attempt| attempt.job == job && attempt.state == State::Committed)
-        {
+        let unfinished = |attempt: &Attempt| {
+            attempt.job == job && matches!(attempt.state, State::Agreed | State::Committed)
+        };
+        for attempt in self.all()?.into_iter().filter(unfinished) {
             tracing::warn!(
                 run = attempt.run_id,
                 "the process of this run ended before the run did; it is abandoned"

@@ -1,8 +1,8 @@
-//! ristretto255-SHA512 (RFC 9496, RFC 9380 section 5.3.1, RFC 9497 section 4.1) on curve25519-dalek.
+//! ristretto255-SHA512 (RFC 9496, RFC 9380 section 5.3.1, RFC 9497 section 4.1): batches on psi-simd, single elements and
+//! scalars on curve25519-dalek.
 //!
-//! A batch is cut into sub-batches, each a task of the rayon pool, and goes through stages: hash or decode, multiply,
-//! encode. A stage that multiplies does so with half the scalar, since dalek's batch encoder, which shares one inversion
-//! among a sub-batch, encodes the double of what it is given.
+//! A batch is cut into sub-batches, each a task of the rayon pool, and goes through psi-simd's stages on the fastest path of
+//! this CPU: hash or decode, multiply, encode.
 //!
 //! Everything that sees a secret scalar is constant in time. The variable-time multi-scalar multiplication branches on
 //! its coefficients alone and feeds the points to complete formulas. A proof over a peer's elements has public
@@ -14,6 +14,7 @@ use curve25519_dalek::constants::RISTRETTO_BASEPOINT_COMPRESSED;
 use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
 use curve25519_dalek::scalar::Scalar as Integer;
 use curve25519_dalek::traits::{IsIdentity, VartimeMultiscalarMul};
+use psi_simd::{Bad, Path, Points};
 use rayon::prelude::*;
 use sha2::{Digest, Sha512};
 use zeroize::Zeroizing;
@@ -23,9 +24,6 @@ use crate::element::{Element, ElementAt, ElementFault};
 
 /// Points that share one inversion. From 256 on the inversion is below 2 % of an encoding.
 const SUB_BATCH: usize = 512;
-
-/// The fewest points worth a multi-scalar multiplication of their own: below, its buckets cost more than a core gains.
-const SUM_AT_LEAST: usize = 2048;
 
 /// The suite; it has no state.
 #[derive(Debug)]
@@ -77,11 +75,8 @@ impl Suite for Ristretto255 {
     }
 
     fn hash_to_group(&self, dst: &[u8], prefix: &[u8], messages: &[&[u8]], out: &mut [Element]) {
-        assert_eq!(messages.len(), out.len(), "one output a message");
-        let expander = Expander::new(dst, prefix);
-        messages.par_iter().zip(out).with_min_len(SUB_BATCH).for_each(|(message, out)| {
-            *out = expander.hash(message).compress().to_bytes();
-        });
+        // 1·H(m) goes through the very stages that k·H(m) goes through.
+        mask_all(&Integer::ONE, dst, prefix, messages, out, false);
     }
 
     fn mask(
@@ -93,14 +88,9 @@ impl Suite for Ristretto255 {
         out: &mut [Element],
         weigh: Option<Weigh<'_>>,
     ) -> Option<Composites> {
-        let (k, expander) = (unpack(k), Expander::new(dst, prefix));
-        let Some(weigh) = weigh else {
-            mask_all(&k, &expander, messages, out);
-            return None;
-        };
-        let points = hash_all(&expander, messages);
-        multiply_all(&k, &points, out);
-        Some(composites_with_key(&k, &points, &weigh(out)))
+        let k = unpack(k);
+        let points = mask_all(&k, dst, prefix, messages, out, weigh.is_some());
+        weigh.map(|weigh| composites_with_key(&k, &points, &weigh(out)))
     }
 
     fn evaluate(
@@ -110,8 +100,8 @@ impl Suite for Ristretto255 {
         out: &mut [Element],
         weigh: Option<Weigh<'_>>,
     ) -> Result<Option<Composites>, ElementAt> {
-        let (k, points) = (unpack(k), decode_all(elements)?);
-        multiply_all(&k, &points, out);
+        let k = unpack(k);
+        let points = evaluate_all(&k, elements, out, weigh.is_some())?;
         Ok(weigh.map(|weigh| composites_with_key(&k, &points, &weigh(out))))
     }
 
@@ -122,69 +112,90 @@ impl Suite for Ristretto255 {
         weights: &[i128],
     ) -> Result<Composites, (Side, ElementAt)> {
         let of = |side| move |at| (side, at);
-        let m = weighted_sum(&decode_all(c).map_err(of(Side::C))?, weights);
-        let z = weighted_sum(&decode_all(d).map_err(of(Side::D))?, weights);
-        Ok(encode_composites([m, z]))
+        let c = decode_all(c).map_err(of(Side::C))?;
+        let d = decode_all(d).map_err(of(Side::D))?;
+        let [m, z] = Path::best().combine2(&c, &d, weights);
+        Ok(Composites { m, z })
     }
 }
 
 /// M from the points, Z = k·M: the key saves the prover the second sum.
-fn composites_with_key(k: &Integer, points: &[RistrettoPoint], weights: &[i128]) -> Composites {
-    let m = weighted_sum(points, weights);
-    encode_composites([m, m * k])
+fn composites_with_key(k: &Integer, points: &Points, weights: &[i128]) -> Composites {
+    let m = Path::best().combine(points, weights);
+    let point = CompressedRistretto(m).decompress().expect("a sum is encoded canonically");
+    Composites { m, z: (point * k).compress().to_bytes() }
 }
 
-fn encode_composites(sums: [RistrettoPoint; 2]) -> Composites {
-    let [mut m, mut z] = [Element::default(); 2];
-    encode_doubles(&sums, [&mut m, &mut z]);
-    Composites { m, z }
-}
-
-/// Hash, multiply and encode, a sub-batch at a time: no H(x) outlives its sub-batch.
-fn mask_all(k: &Integer, expander: &Expander, messages: &[&[u8]], out: &mut [Element]) {
+/// `out[i]` = k·H(prefix ‖ messages\[i\]), a sub-batch at a time; keeps the H(m_i) only where they are needed.
+fn mask_all(
+    k: &Integer,
+    dst: &[u8],
+    prefix: &[u8],
+    messages: &[&[u8]],
+    out: &mut [Element],
+    keep: bool,
+) -> Points {
     assert_eq!(messages.len(), out.len(), "one output a message");
-    let half = Zeroizing::new(k.div_by_2());
-    messages.par_chunks(SUB_BATCH).zip(out.par_chunks_mut(SUB_BATCH)).for_each(|(messages, out)| {
-        let products: Vec<_> = messages.iter().map(|message| expander.hash(message) * *half).collect();
-        encode_doubles(&products, out);
+    assert!(dst.len() <= 255, "a tag of at most 255 bytes");
+    let (path, k) = (Path::best(), Zeroizing::new(k.to_bytes()));
+    let sub_batches = messages.par_chunks(SUB_BATCH).zip(out.par_chunks_mut(SUB_BATCH));
+    let parts = sub_batches.map(|(messages, out)| {
+        let mut uniform = Zeroizing::new(vec![[0; 64]; messages.len()]);
+        path.expand(dst, prefix, messages, &mut uniform);
+        let mut points = Points::new(path);
+        path.mask(&k, &uniform, out, keep.then_some(&mut points));
+        points
     });
+    joined(parts.collect())
 }
 
-fn hash_all(expander: &Expander, messages: &[&[u8]]) -> Vec<RistrettoPoint> {
-    messages.par_iter().with_min_len(SUB_BATCH).map(|message| expander.hash(message)).collect()
-}
-
-/// `out[i]` = k·points\[i\], encoded.
-fn multiply_all(k: &Integer, points: &[RistrettoPoint], out: &mut [Element]) {
-    assert_eq!(points.len(), out.len(), "one output an input");
-    let half = Zeroizing::new(k.div_by_2());
-    points.par_chunks(SUB_BATCH).zip(out.par_chunks_mut(SUB_BATCH)).for_each(|(points, out)| {
-        let products: Vec<_> = points.iter().map(|point| point * *half).collect();
-        encode_doubles(&products, out);
+/// `out[i]` = k·elements\[i\], a sub-batch at a time, each checked before it is multiplied; on an error `out` means nothing.
+fn evaluate_all(
+    k: &Integer,
+    elements: &[Element],
+    out: &mut [Element],
+    keep: bool,
+) -> Result<Points, ElementAt> {
+    assert_eq!(elements.len(), out.len(), "one output an element");
+    let (path, k) = (Path::best(), Zeroizing::new(k.to_bytes()));
+    let sub_batches = elements.par_chunks(SUB_BATCH).zip(out.par_chunks_mut(SUB_BATCH)).enumerate();
+    let parts = sub_batches.map(|(at, (elements, out))| {
+        let mut points = Points::new(path);
+        let done = path.evaluate(&k, elements, out, keep.then_some(&mut points));
+        done.map(|()| points).map_err(|bad| fault_in(at, bad))
     });
-}
-
-/// The encodings of 2·P for each P, with one inversion.
-fn encode_doubles<'a>(points: &[RistrettoPoint], out: impl IntoIterator<Item = &'a mut Element>) {
-    for (encoding, out) in RistrettoPoint::double_and_compress_batch(points).iter().zip(out) {
-        *out = encoding.to_bytes();
-    }
+    in_order(parts.collect())
 }
 
 /// Decodes all or names the first that can't be.
-fn decode_all(elements: &[Element]) -> Result<Vec<RistrettoPoint>, ElementAt> {
-    let mut points = vec![RistrettoPoint::default(); elements.len()];
-    let first_fault =
-        elements.par_iter().zip(&mut points).with_min_len(SUB_BATCH).enumerate().find_map_first(
-            |(index, (element, point))| match decode(element) {
-                Ok(decoded) => {
-                    *point = decoded;
-                    None
-                }
-                Err(fault) => Some(ElementAt { index, fault }),
-            },
-        );
-    first_fault.map_or(Ok(points), Err)
+fn decode_all(elements: &[Element]) -> Result<Points, ElementAt> {
+    let path = Path::best();
+    let parts = elements.par_chunks(SUB_BATCH).enumerate().map(|(at, elements)| {
+        let mut points = Points::new(path);
+        path.decode(elements, &mut points).map(|()| points).map_err(|bad| fault_in(at, bad))
+    });
+    in_order(parts.collect())
+}
+
+/// The parts as one, or the fault of the first part that has one, however the threads finished.
+fn in_order(parts: Vec<Result<Points, ElementAt>>) -> Result<Points, ElementAt> {
+    parts.into_iter().collect::<Result<Vec<_>, _>>().map(joined)
+}
+
+fn joined(parts: Vec<Points>) -> Points {
+    let mut parts = parts.into_iter();
+    let mut all = parts.next().unwrap_or_else(|| Points::new(Path::best()));
+    parts.for_each(|part| all.append(&part));
+    all
+}
+
+/// A fault in a sub-batch, at its place in the batch.
+fn fault_in(sub_batch: usize, bad: Bad) -> ElementAt {
+    let fault = match bad.fault {
+        psi_simd::Fault::NotCanonical => ElementFault::NotCanonical,
+        psi_simd::Fault::Identity => ElementFault::Identity,
+    };
+    ElementAt { index: sub_batch * SUB_BATCH + bad.index, fault }
 }
 
 /// RFC 9496, section 4.3.1, and without the identity, which dalek decodes from 32 zero bytes.
@@ -194,20 +205,6 @@ fn decode(element: &Element) -> Result<RistrettoPoint, ElementFault> {
         Some(point) if point.is_identity() => Err(ElementFault::Identity),
         Some(point) => Ok(point),
     }
-}
-
-/// Σ weights\[i\]·points\[i\], in variable time: the module says why it may be.
-fn weighted_sum(points: &[RistrettoPoint], weights: &[i128]) -> RistrettoPoint {
-    assert_eq!(points.len(), weights.len(), "one weight a point");
-    let share = points.len().div_ceil(rayon::current_num_threads()).max(SUM_AT_LEAST);
-    points.par_chunks(share).zip(weights.par_chunks(share)).map(|(p, w)| weighted_share(p, w)).sum()
-}
-
-/// The sign goes to the point, so that the scalars stay short.
-fn weighted_share(points: &[RistrettoPoint], weights: &[i128]) -> RistrettoPoint {
-    let scalars = weights.iter().map(|weight| Integer::from(weight.unsigned_abs()));
-    let signed = points.iter().zip(weights).map(|(point, &weight)| if weight < 0 { -point } else { *point });
-    RistrettoPoint::vartime_multiscalar_mul(scalars, signed)
 }
 
 fn pack(scalar: &Integer) -> Scalar {

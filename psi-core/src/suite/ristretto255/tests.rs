@@ -300,7 +300,7 @@ fn batches_equal_plain_arithmetic_at_every_boundary() {
 fn the_number_of_threads_changes_nothing() {
     for threads in [1, 3] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| check_batch(2 * SUM_AT_LEAST + 1, 12));
+        pool.install(|| check_batch(9 * SUB_BATCH + 1, 12));
     }
 }
 
