@@ -232,13 +232,6 @@ impl Expander {
         Self { start, dst_prime: [dst, &[length]].concat() }
     }
 
-    /// RFC 9496's one-way map of 64 expanded bytes.
-    fn hash(&self, message: &[u8]) -> RistrettoPoint {
-        let mut uniform = [0; 64];
-        self.expand(message, &mut uniform);
-        RistrettoPoint::from_uniform_bytes(&uniform)
-    }
-
     /// Fills `out`, which is at most 255 digests long, with uniform bytes.
     fn expand(&self, message: &[u8], out: &mut [u8]) {
         let length = u16::try_from(out.len()).expect("at most 255 digests");

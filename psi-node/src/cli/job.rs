@@ -143,7 +143,7 @@ fn remove(home: &Home, name: &str) -> Result<(), Fault> {
     let mut edit = Edit::open(home.config())?;
     edit.remove_job(name)?;
     edit.save()?;
-    print::err(&format!("{} is removed; a serving node has to be started again\n", print::printable(name)));
+    print::err(&format!("{} is removed; a serving node sees it within seconds\n", print::printable(name)));
     Ok(())
 }
 

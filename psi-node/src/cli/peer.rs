@@ -166,7 +166,7 @@ fn remove(home: &Home, name: &str) -> Result<(), Fault> {
     edit.remove_peer(name)?;
     edit.save()?;
     print::err(&format!(
-        "{} is no longer known; a serving node has to be started again\n",
+        "{} is no longer known; a serving node sees it within seconds\n",
         print::printable(name)
     ));
     Ok(())
