@@ -25,7 +25,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use crate::{
     fault::{Code, Fault},
     input::Spec,
-    tls::{connect::Endpoint, proxy::Proxy},
+    tls::{endpoint::Endpoint, proxy::Proxy},
 };
 
 /// A node's configuration.

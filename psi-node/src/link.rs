@@ -48,6 +48,8 @@ pub struct Link {
 pub struct Settings {
     /// How long a `send` or `receive` may wait for the peer.
     pub idle_timeout: Duration,
+    /// How long a whole session may take.
+    pub session_deadline: Duration,
     /// Frames of one direction that wait to be sent.
     pub queue: usize,
     /// HTTP/2 flow control: bytes of one stream that may be under way.
@@ -74,6 +76,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             idle_timeout: Duration::from_secs(60),
+            session_deadline: Duration::from_secs(24 * 60 * 60),
             queue: 4,
             stream_window: 16 << 20,
             connection_window: 16 << 20,

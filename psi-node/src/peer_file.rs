@@ -16,7 +16,7 @@ use crate::{
     config::{located, operator_name, parsed, parsed_option},
     fault::{Code, Fault},
     identity::PublicKey,
-    tls::connect::Endpoint,
+    tls::endpoint::Endpoint,
 };
 
 const COMMENT: &str = "# A node of psi introduces itself. Take it up with `psi peer add FILE` and compare the digits over the phone.\n";

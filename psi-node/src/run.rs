@@ -31,6 +31,7 @@ use psi_core::{
     transcript::Transcript,
 };
 use rand::{TryRng, rngs::SysRng};
+use tokio::time;
 use zeroize::Zeroizing;
 
 use self::{
@@ -198,7 +199,11 @@ impl<'a> Run<'a> {
         traffic: &Traffic,
     ) -> Result<Summary, Fault> {
         let before = [traffic.sent(), traffic.received()];
-        match self.session(&mut talk, role, theirs, list).await {
+        let deadline = self.node.settings().session_deadline;
+        let session = time::timeout(deadline, self.session(&mut talk, role, theirs, list)).await;
+        let late =
+            |_| Fault::new(Code::TimedOut, format!("the session took longer than {} s", deadline.as_secs()));
+        match session.unwrap_or_else(|elapsed| Err(late(elapsed))) {
             Ok(finished) => {
                 // Both have signed and the result is released: what becomes of the connection changes nothing.
                 if let Err(fault) = talk.end().await {

@@ -13,6 +13,7 @@
 pub mod accept;
 pub mod certificate;
 pub mod connect;
+pub mod endpoint;
 mod error;
 pub mod proxy;
 pub mod stream;

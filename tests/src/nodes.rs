@@ -141,14 +141,14 @@ impl Place {
         fs::write(self.home().config(), config).unwrap();
     }
 
-    fn open(&self) -> Arc<Node> {
+    fn open(&self, settings: Settings) -> Arc<Node> {
         let ahead = self.ahead;
         let clock = WallClock::from_fn(move || {
             let now = SystemTime::now();
             let shift = Duration::from_secs(ahead.unsigned_abs());
             if ahead < 0 { now - shift } else { now + shift }
         });
-        Arc::new(Node::open_with(&self.home(), clock, settings()).unwrap())
+        Arc::new(Node::open_with(&self.home(), clock, settings).unwrap())
     }
 }
 
@@ -159,6 +159,8 @@ pub struct Homes {
     pub a: Place,
     /// The serving side.
     pub b: Place,
+    /// The limits of both.
+    pub settings: Settings,
 }
 
 impl Homes {
@@ -166,7 +168,7 @@ impl Homes {
     pub fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let [a, b] = ["bank-a", "bank-b"].map(|name| Place::new(root.path(), name));
-        Self { _root: root, a, b }
+        Self { _root: root, a, b, settings: settings() }
     }
 
     /// Two homes with these lists.
@@ -184,7 +186,7 @@ impl Homes {
         let (a_key, b_key) = (self.a.identity().public_key(), self.b.identity().public_key());
         self.a.write_config(None, "bank-b", b_key, Some(address));
         self.b.write_config(Some(address), "bank-a", a_key, None);
-        let (a, b) = (self.a.open(), self.b.open());
+        let (a, b) = (self.a.open(self.settings), self.b.open(self.settings));
         let (stop, stopped) = oneshot::channel::<()>();
         let node = b.clone();
         let serving = tokio::spawn(async move {

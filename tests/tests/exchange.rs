@@ -40,6 +40,27 @@ async fn unproved_gives_the_same_result() {
     assert_eq!(pair.stop().await.b.result(), numbered("agent", 200..300));
 }
 
+/// The sending rules leave nobody waiting for the other, however little may be under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_of_one_and_small_windows_do_not_deadlock() {
+    let mut homes = Homes::with_lists(&numbered("agent", 0..30_000), &numbered("agent", 20_000..50_000));
+    homes.settings.queue = 1;
+    homes.settings.stream_window = 64 << 10;
+    homes.settings.connection_window = 64 << 10;
+    let pair = homes.serve().await;
+    assert_eq!(pair.run().await.unwrap().matches, 10_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_takes_too_long_is_ended() {
+    let mut homes = homes();
+    homes.settings.session_deadline = std::time::Duration::ZERO;
+    let pair = homes.serve().await;
+    let fault = pair.run().await.unwrap_err();
+    assert_eq!((fault.code, fault.exit()), (Code::TimedOut, 6));
+    assert!(!pair.homes.a.output().exists() && !pair.homes.b.output().exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn evidence_lets_the_proofs_be_checked_again() {
     let mut homes = homes();

@@ -18,7 +18,7 @@ use psi_node::{
     node::SOFTWARE,
     report::Silent,
     run,
-    tls::connect::Endpoint,
+    tls::endpoint::Endpoint,
 };
 use psi_tests::{
     nodes::{Homes, JOB, Pair, numbered},

@@ -10,7 +10,7 @@ use psi_node::{
     home::Home,
     identity::{self, Identity},
     seal::SealKey,
-    tls::connect::Endpoint,
+    tls::endpoint::Endpoint,
 };
 
 use super::print;

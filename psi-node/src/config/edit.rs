@@ -20,7 +20,7 @@ use crate::{
     durable,
     fault::{Code, Fault},
     identity::PublicKey,
-    tls::connect::Endpoint,
+    tls::endpoint::Endpoint,
 };
 
 /// What a new node starts with.

@@ -10,7 +10,7 @@ use http::Uri;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
-use super::connect::{EndpointError, host_and_port};
+use super::endpoint::{EndpointError, host_and_port};
 
 const DEFAULT_PORT: u16 = 80;
 /// An answer longer than this isn't read to its end.

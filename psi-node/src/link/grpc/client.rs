@@ -25,7 +25,8 @@ use crate::{
     link::{Link, LinkError, LinkSender, MAX_FRAME_BYTES, Settings},
     tls::{
         NodeTls,
-        connect::{self, ClientStream, ConnectError, Endpoint, Stage},
+        connect::{self, ClientStream, ConnectError, Stage},
+        endpoint::Endpoint,
         proxy::Proxy,
         stream::Traffic,
     },
