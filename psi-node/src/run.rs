@@ -9,11 +9,11 @@
 
 mod exchange;
 mod list;
+mod record;
 mod talk;
 
 use std::{
-    fs::{File, TryLockError},
-    os::unix::fs::OpenOptionsExt,
+    fs::File,
     path::PathBuf,
     sync::{
         Arc,
@@ -28,7 +28,6 @@ use psi_core::{
     mask::MaskedList,
     message::{ChainHead, Close, Hello, MAX_STATEMENTS, Message, PROTOCOL_VERSION},
     session::{Agreed, ChainGap, Closing, Opening, Signed},
-    transcript::Transcript,
 };
 use rand::{TryRng, rngs::SysRng};
 use tokio::time;
@@ -37,11 +36,11 @@ use zeroize::Zeroizing;
 use self::{
     exchange::{Evidence, Keys, Steps},
     list::{Counts, List},
+    record::{Record, lease},
     talk::Talk,
 };
 use crate::{
     config::{Job, Peer},
-    durable,
     fault::{Code, Fault},
     join::{self, Bitmap},
     link::{Link, grpc},
@@ -451,70 +450,6 @@ struct Finished {
     matches: u64,
     counts: Counts,
     rows_written: u64,
-}
-
-/// The record of this attempt.
-struct Record {
-    attempts: Attempts,
-    attempt: Attempt,
-}
-
-impl Record {
-    fn new(run: &Run<'_>, id: &str, agreed: &Agreed) -> Self {
-        let attempt = Attempt {
-            run_id: id.to_owned(),
-            job: run.job_name.clone(),
-            agreement: run.job.agreement.clone(),
-            peer: run.job.peer.clone(),
-            peer_key: run.peer.key.to_string(),
-            profile: run.job.input.profile.id().to_owned(),
-            role: agreed.ours().role.name().to_owned(),
-            committed: None,
-            items_ours: agreed.ours().items[0],
-            items_theirs: agreed.theirs().items[0],
-            state: State::Agreed,
-            output: output::path(&run.job.output, &run.job_name, id),
-            error: None,
-        };
-        Self { attempts: Attempts::of(run.node.home()), attempt }
-    }
-
-    /// From here on the attempt counts.
-    fn commit(&mut self, now: u64) -> Result<(), Fault> {
-        self.attempt.committed = Some(now);
-        self.attempt.state = State::Committed;
-        self.write()
-    }
-
-    fn write(&self) -> Result<(), Fault> {
-        self.attempts.write(&self.attempt)
-    }
-
-    fn keep(&self, transcript: &Transcript) -> Result<(), Fault> {
-        self.attempts.keep_transcript(&self.attempt.run_id, &transcript.encode())
-    }
-
-    fn end(&mut self, state: State, fault: Option<&Fault>) -> Result<(), Fault> {
-        self.attempt.state = state;
-        self.attempt.error = fault.map(|fault| format!("{}: {fault}", fault.code));
-        self.write()
-    }
-}
-
-/// One run of a job at a time, across the processes of this home.
-fn lease(node: &Node, job: &str) -> Result<File, Fault> {
-    let folder = node.home().state().join("leases");
-    let path = folder.join(format!("{}.lock", list::file_name(job)));
-    durable::create_folder(&folder).map_err(|error| runs::storage(&folder, &error))?;
-    let file = File::options().create(true).append(true).mode(0o600).open(&path);
-    let file = file.map_err(|error| runs::storage(&path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Fault::new(Code::Busy, format!("job {job:?} is running already")))
-        }
-        Err(TryLockError::Error(error)) => Err(runs::storage(&path, &error)),
-    }
 }
 
 fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, Fault> {

@@ -1,0 +1,83 @@
+//! What a run leaves behind whatever happens: the record of its attempt; and the lease that keeps others off meanwhile.
+
+use std::{
+    fs::{File, TryLockError},
+    os::unix::fs::OpenOptionsExt,
+};
+
+use psi_core::{session::Agreed, transcript::Transcript};
+
+use super::{Run, list};
+use crate::{
+    durable,
+    fault::{Code, Fault},
+    node::Node,
+    output,
+    runs::{self, Attempt, Attempts, State},
+};
+
+/// The record of this attempt.
+pub(super) struct Record {
+    attempts: Attempts,
+    pub(super) attempt: Attempt,
+}
+
+impl Record {
+    pub(super) fn new(run: &Run<'_>, id: &str, agreed: &Agreed) -> Self {
+        let attempt = Attempt {
+            run_id: id.to_owned(),
+            job: run.job_name.clone(),
+            agreement: run.job.agreement.clone(),
+            peer: run.job.peer.clone(),
+            peer_key: run.peer.key.to_string(),
+            profile: run.job.input.profile.id().to_owned(),
+            role: agreed.ours().role.name().to_owned(),
+            committed: None,
+            items_ours: agreed.ours().items[0],
+            items_theirs: agreed.theirs().items[0],
+            state: State::Agreed,
+            output: output::path(&run.job.output, &run.job_name, id),
+            error: None,
+        };
+        Self { attempts: Attempts::of(run.node.home()), attempt }
+    }
+
+    /// From here on the attempt counts.
+    pub(super) fn commit(&mut self, now: u64) -> Result<(), Fault> {
+        self.attempt.committed = Some(now);
+        self.attempt.state = State::Committed;
+        self.write()
+    }
+
+    pub(super) fn write(&self) -> Result<(), Fault> {
+        self.attempts.write(&self.attempt)
+    }
+
+    /// Keeps the transcript of a run that failed, as far as it came.
+    pub(super) fn keep(&self, transcript: &Transcript) -> Result<(), Fault> {
+        self.attempts.keep_transcript(&self.attempt.run_id, &transcript.encode())
+    }
+
+    /// How it ended.
+    pub(super) fn end(&mut self, state: State, fault: Option<&Fault>) -> Result<(), Fault> {
+        self.attempt.state = state;
+        self.attempt.error = fault.map(|fault| format!("{}: {fault}", fault.code));
+        self.write()
+    }
+}
+
+/// One run of a job at a time, across the processes of this home.
+pub(super) fn lease(node: &Node, job: &str) -> Result<File, Fault> {
+    let folder = node.home().state().join("leases");
+    let path = folder.join(format!("{}.lock", list::file_name(job)));
+    durable::create_folder(&folder).map_err(|error| runs::storage(&folder, &error))?;
+    let file = File::options().create(true).append(true).mode(0o600).open(&path);
+    let file = file.map_err(|error| runs::storage(&path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Fault::new(Code::Busy, format!("job {job:?} is running already")))
+        }
+        Err(TryLockError::Error(error)) => Err(runs::storage(&path, &error)),
+    }
+}
