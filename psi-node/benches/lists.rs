@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use psi_core::identifier::{Profile, SetBuilder};
+use psi_core::session::JoinKey;
 use psi_node::input::{self, Limits, Spec};
-use psi_node::join::{JoinKey, join};
+use psi_node::join::join;
 use psi_node::seal::{Label, SealKey, SealedWriter};
 
 const ROWS: u64 = 1_000_000;

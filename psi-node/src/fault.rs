@@ -343,7 +343,7 @@ impl Fault {
                     format!("the peer says that we broke the protocol: {}{detail}", code.row().cause);
                 Self::new(Code::WeMisbehaved, message)
             }
-            Some(code) if matches!(code.row().exit, 8 | 11 | 13) => {
+            Some(code) if matches!(code.row().exit, 6 | 8 | 11 | 13) => {
                 Self::new(code, format!("the peer ended the session: {}{detail}", code.row().cause))
             }
             Some(code @ (Code::Interrupted | Code::Terminated)) => {
@@ -408,6 +408,12 @@ mod tests {
     fn a_refusal_names_the_same_row_on_both_sides_unless_it_accuses() {
         let terms = Fault::new(Code::Terms, "terms differ in proved").with_place("proved");
         assert_eq!(Fault::refused_by_peer(&terms.refusal()).code, Code::Terms);
+        let late = Fault::new(Code::TimedOut, "the session took longer than 1 s");
+        assert_eq!(
+            Fault::refused_by_peer(&late.refusal()).exit(),
+            6,
+            "a peer that gave up is no reason to give up"
+        );
         let violation =
             Fault::new(Code::Unsorted, "masked, list 0, chunk 1").with_place("masked, list 0, chunk 1");
         assert_eq!(Fault::refused_by_peer(&violation.refusal()).code, Code::WeMisbehaved);

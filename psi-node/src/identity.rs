@@ -4,9 +4,9 @@
 //! of the TLS certificate, which is reissued in memory (see [`crate::tls`]).
 
 use std::{
-    fs::{self, DirBuilder, File, Permissions},
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -15,6 +15,8 @@ use ed25519_dalek::{SigningKey, pkcs8::DecodePrivateKey};
 pub use psi_core::signature::{Fingerprint, FingerprintError, Identity, PublicKey, PublicKeyError};
 use rand::{TryRng, rngs::SysRng};
 use zeroize::Zeroizing;
+
+use crate::durable;
 
 /// Where the key lies inside a node's home.
 pub const KEY_FILE: &str = "keys/identity.key";
@@ -41,11 +43,11 @@ pub fn create(path: &Path) -> Result<Identity, IdentityError> {
     Ok(identity)
 }
 
-/// Stores the key at `path`, which must not exist: a temporary file of mode 0600 in the same folder (made with
-/// mode 0700 if missing), fsync, rename without replacing, fsync of the folder.
+/// Stores the key at `path`, which must not exist, durably; the folder is made if it is missing.
 pub fn store(identity: &Identity, path: &Path) -> Result<(), IdentityError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    write_new(folder, path, to_pem(identity).as_bytes()).map_err(|source| match source.kind() {
+    let written = durable::create_folder(durable::parent(path))
+        .and_then(|()| durable::write_new(path, to_pem(identity).as_bytes()));
+    written.map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => IdentityError::Exists { path: path.into() },
         _ => io_error(path, source),
     })
@@ -146,17 +148,6 @@ fn check_mode(path: &Path, mode: u32) -> Result<(), IdentityError> {
     if mode & 0o077 == 0 { Ok(()) } else { Err(IdentityError::Exposed { path: path.into(), mode }) }
 }
 
-fn write_new(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let owner_only = Permissions::from_mode(0o600);
-    let mut file =
-        tempfile::Builder::new().prefix(".identity-").permissions(owner_only).tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path)?;
-    File::open(folder)?.sync_all()
-}
-
 fn io_error(path: &Path, source: io::Error) -> IdentityError {
     IdentityError::Io { path: path.into(), source }
 }
@@ -167,6 +158,8 @@ fn malformed(path: &Path, reason: &'static str) -> IdentityError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {

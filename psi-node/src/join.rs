@@ -4,10 +4,8 @@
 //! keys are sorted in place and looked up through a table over their leading bits, so that a look-up touches a
 //! handful of neighbours. Keys that a peer chose to be uneven only make the look-up a binary search: never quadratic.
 
+use psi_core::session::JoinKey;
 use rayon::prelude::*;
-
-/// Sixteen bytes that are equal exactly for equal elements, up to a chance of 2^-88 for a billion pairs.
-pub type JoinKey = [u8; 16];
 
 /// Finds the own keys that are among `theirs`, which is left sorted.
 ///

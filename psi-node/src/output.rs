@@ -3,7 +3,7 @@
 //! [`check`] before anything is sent; [`prepare`] writes `.NAME.RUN.part` (0600) and makes it durable;
 //! [`Prepared::release`] renames it once both signatures are stored. An existing file is never replaced.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -182,15 +182,17 @@ fn push_cell(line: &mut Vec<u8>, cell: &str) {
     line.push(b',');
 }
 
-/// Whether a part file of this run is waiting.
-pub fn is_prepared(target: &Path, run: &str) -> bool {
-    Prepared::of(target, run).is_ok_and(|prepared| fs::exists(&prepared.part).unwrap_or(false))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::input::{self, Spec};
+
+    /// Whether a part file of this run is waiting.
+    fn is_prepared(target: &Path, run: &str) -> bool {
+        Prepared::of(target, run).is_ok_and(|prepared| fs::exists(&prepared.part).unwrap_or(false))
+    }
 
     const LIST: &str = "no,phone,note\r\n1,139,\"a, \"\"b\"\"\"\r\n2,\" 138 \",\"x\ny\"\r\n3,137,\r\n";
 
