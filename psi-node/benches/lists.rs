@@ -53,7 +53,7 @@ fn canonicalise(list: &List, copied: bool) -> u64 {
     let mut source = input::open(&list.spec, copy).expect("the list opens");
     let (mut canonical, mut rows) = (Vec::new(), 0);
     while let Some(row) = source.row().expect("the list is well formed") {
-        let cell = row.identifier.expect("no row is ragged");
+        let cell = row.cells.and_then(|cells| cells.get(0)).expect("no row is ragged");
         rows += u64::from(profile.canonicalise(&cell, &mut canonical).is_ok());
     }
     source.finish().expect("the copy is finished");

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -45,8 +46,52 @@ pub struct Row<'a> {
     pub ordinal: u32,
     /// Where the row starts, counted from 1 with the heading and blank lines.
     pub line: u64,
-    /// The cell in the named column, or why there is none.
-    pub identifier: Result<Cow<'a, str>, RowFault>,
+    /// The cells of the wanted columns, or why the row has none.
+    pub cells: Result<Cells<'a>, RowFault>,
+}
+
+/// The cells of the wanted columns, in the order of [`Spec::columns`].
+#[derive(Clone, Copy)]
+pub struct Cells<'a> {
+    text: &'a str,
+    cells: &'a [Cell],
+}
+
+/// Where a cell stands in the text of its row, or why it can't be used.
+enum Cell {
+    /// As it is.
+    Plain(Range<usize>),
+    /// Between quotes, with quotes doubled inside.
+    Doubled(Range<usize>),
+}
+
+impl<'a> Cells<'a> {
+    /// How many columns are wanted.
+    pub fn len(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// The cell of the wanted column `index`; panics if there is no such column, like a slice.
+    ///
+    /// # Errors
+    /// If this cell can't be used, although others of the row can.
+    pub fn get(&self, index: usize) -> Result<Cow<'a, str>, RowFault> {
+        match &self.cells[index] {
+            Cell::Plain(range) => Ok(self.text[range.clone()].into()),
+            Cell::Doubled(range) => Ok(self.text[range.clone()].replace("\"\"", "\"").into()),
+        }
+    }
+}
+
+impl fmt::Debug for Cells<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cells").field("len", &self.len()).finish_non_exhaustive()
+    }
 }
 
 /// Why a row is left out. Rejected rows are counted and reported; too many stop the run.
@@ -95,16 +140,16 @@ pub struct Spec {
     pub path: PathBuf,
     /// How it is laid out.
     pub format: Format,
-    /// The column with the identifiers.
-    pub column: String,
+    /// The columns that are wanted, each once.
+    pub columns: Vec<String>,
     /// The longest row, in bytes.
     pub max_row_bytes: usize,
 }
 
 impl Spec {
-    /// A CSV file with rows of at most 1 MiB.
+    /// A CSV file with one wanted column and rows of at most 1 MiB.
     pub fn csv(path: impl Into<PathBuf>, column: impl Into<String>) -> Self {
-        Self { path: path.into(), format: Format::Csv, column: column.into(), max_row_bytes: 1 << 20 }
+        Self { path: path.into(), format: Format::Csv, columns: vec![column.into()], max_row_bytes: 1 << 20 }
     }
 }
 
@@ -189,7 +234,7 @@ impl Rejects {
     }
 }
 
-/// Reads a source to its end.
+/// Reads a source to its end; the first wanted column has the identifiers.
 pub fn load(
     mut source: Box<dyn Source>,
     spec: &Spec,
@@ -227,8 +272,8 @@ fn judge(
     strict: bool,
     out: &mut Vec<u8>,
 ) -> Result<Option<Warning>, RowFault> {
-    let cell = row.identifier.as_ref().map_err(|fault| *fault)?;
-    match profile.canonicalise(cell, out)? {
+    let cell = row.cells.as_ref().map_err(|fault| *fault)?.get(0)?;
+    match profile.canonicalise(&cell, out)? {
         Some(warning) if strict => Err(RowFault::Strict(warning)),
         warning => Ok(warning),
     }

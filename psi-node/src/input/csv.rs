@@ -5,11 +5,13 @@
 //! quote inside an unquoted cell is content; blank lines are skipped.
 
 use std::borrow::Cow;
+use std::ops::Range;
+use std::path::Path;
 
 use memchr::{memchr, memchr2};
 use zeroize::Zeroizing;
 
-use super::{Feed, InputError, Place, Row, RowFault, Source, Spec};
+use super::{Cell, Cells, Feed, InputError, Place, Row, RowFault, Source, Spec};
 
 const BLOCK: usize = 256 * 1024;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -20,15 +22,23 @@ pub(super) struct Csv {
     max_row_bytes: usize,
     /// Bytes `unread` of it are still to be scanned.
     buffer: Zeroizing<Vec<u8>>,
-    unread: std::ops::Range<usize>,
+    unread: Range<usize>,
     at_end: bool,
     /// The row returned last.
-    current: std::ops::Range<usize>,
+    current: Range<usize>,
     /// Where the next row starts.
     line: u64,
     ordinal: u32,
     columns: Vec<String>,
-    wanted: usize,
+    /// Each wanted column with its place in `cells`, from left to right.
+    wanted: Vec<Wanted>,
+    /// The wanted cells of the row returned last.
+    cells: Vec<Cell>,
+}
+
+struct Wanted {
+    column: usize,
+    place: usize,
 }
 
 impl Csv {
@@ -44,13 +54,14 @@ impl Csv {
             line: 1,
             ordinal: 0,
             columns: Vec::new(),
-            wanted: 0,
+            wanted: Vec::new(),
+            cells: spec.columns.iter().map(|_| Cell::Plain(0..0)).collect(),
         };
         csv.skip_preamble()?;
         if csv.next_row()?.is_none() {
             return Err(InputError::Empty { path: spec.path.clone() });
         }
-        csv.columns = Cells::of(csv.current()).map(|cell| unquoted(cell).into_owned()).collect();
+        csv.columns = Split::of(csv.current()).map(|cell| unquoted(cell).into_owned()).collect();
         csv.wanted = wanted(&csv.columns, spec)?;
         Ok(csv)
     }
@@ -133,8 +144,21 @@ impl Csv {
     }
 
     fn current(&self) -> &str {
-        std::str::from_utf8(&self.buffer[self.current.clone()])
-            .expect("a row is checked when it becomes current")
+        text(&self.buffer[self.current.clone()])
+    }
+
+    /// Notes where the wanted cells of the current row are, and counts all.
+    fn find_wanted(&mut self) -> usize {
+        let row = text(&self.buffer[self.current.clone()]);
+        let (mut wanted, mut from, mut got) = (self.wanted.iter().peekable(), 0, 0);
+        for cell in Split::of(row) {
+            while let Some(found) = wanted.next_if(|wanted| wanted.column == got) {
+                self.cells[found.place] = placed(cell, from);
+            }
+            from += cell.len() + 1;
+            got += 1;
+        }
+        got
     }
 
     /// The place of a byte, given the bytes from the start of the row on. A byte order mark doesn't count.
@@ -155,22 +179,14 @@ impl Source for Csv {
         let Some(line) = self.next_row()? else { return Ok(None) };
         let ordinal = self.ordinal;
         self.ordinal = ordinal.saturating_add(1);
-        let (mut got, mut identifier) = (0, "");
-        for cell in Cells::of(self.current()) {
-            if got == self.wanted {
-                identifier = cell;
-            }
-            got += 1;
-        }
-        let expected = self.columns.len();
-        let whole = got == expected;
-        let identifier =
-            if whole { Ok(unquoted(identifier)) } else { Err(RowFault::Ragged { got, expected }) };
-        Ok(Some(Row { ordinal, line, identifier }))
+        let (got, expected) = (self.find_wanted(), self.columns.len());
+        let cells = Cells { text: self.current(), cells: &self.cells };
+        let cells = if got == expected { Ok(cells) } else { Err(RowFault::Ragged { got, expected }) };
+        Ok(Some(Row { ordinal, line, cells }))
     }
 
     fn cells(&self, visit: &mut dyn FnMut(&str)) {
-        Cells::of(self.current()).for_each(|cell| visit(&unquoted(cell)));
+        Split::of(self.current()).for_each(|cell| visit(&unquoted(cell)));
     }
 
     fn finish(self: Box<Self>) -> Result<(), InputError> {
@@ -276,18 +292,23 @@ fn quoted(window: &[u8], at_end: bool) -> Scan {
     }
 }
 
+/// A row that was checked when it became the current one.
+fn text(row: &[u8]) -> &str {
+    std::str::from_utf8(row).expect("a row is checked when it becomes current")
+}
+
 /// The cells of a row that was scanned, with their quotes.
-struct Cells<'a> {
+struct Split<'a> {
     rest: Option<&'a str>,
 }
 
-impl<'a> Cells<'a> {
+impl<'a> Split<'a> {
     fn of(row: &'a str) -> Self {
         Self { rest: Some(row) }
     }
 }
 
-impl<'a> Iterator for Cells<'a> {
+impl<'a> Iterator for Split<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {
@@ -314,6 +335,16 @@ fn closing_quote(cell: &str) -> usize {
     bytes.len()
 }
 
+/// Where the content of a cell is that starts at `from`.
+fn placed(cell: &str, from: usize) -> Cell {
+    let whole = from..from + cell.len();
+    match cell.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')) {
+        Some(inner) if inner.contains('"') => Cell::Doubled(whole.start + 1..whole.end - 1),
+        Some(_) => Cell::Plain(whole.start + 1..whole.end - 1),
+        None => Cell::Plain(whole),
+    }
+}
+
 /// The content of a cell.
 fn unquoted(cell: &str) -> Cow<'_, str> {
     match cell.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')) {
@@ -329,24 +360,28 @@ fn is_utf16(start: &[u8]) -> bool {
     marked || start.len() >= 4 && start.iter().filter(|byte| **byte == 0).count() * 4 >= start.len()
 }
 
-/// The index of the column that the spec asks for.
-fn wanted(columns: &[String], spec: &Spec) -> Result<usize, InputError> {
-    let asked = spec.column.trim();
+/// The columns that the spec asks for, from left to right.
+fn wanted(columns: &[String], spec: &Spec) -> Result<Vec<Wanted>, InputError> {
+    let found =
+        spec.columns.iter().enumerate().map(|(place, asked)| {
+            find(columns, asked.trim(), &spec.path).map(|column| Wanted { column, place })
+        });
+    let mut wanted = found.collect::<Result<Vec<_>, _>>()?;
+    wanted.sort_by_key(|wanted| wanted.column);
+    Ok(wanted)
+}
+
+/// The index of a column.
+fn find(columns: &[String], asked: &str, path: &Path) -> Result<usize, InputError> {
     let mut found =
         columns.iter().enumerate().filter(|(_, name)| name.trim() == asked).map(|(index, _)| index);
-    let path = spec.path.clone();
+    let (path, column) = (path.to_owned(), asked.to_owned());
     match (found.next(), found.next()) {
         (Some(index), None) => Ok(index),
-        (Some(first), Some(second)) => Err(InputError::DoubledColumn {
-            path,
-            column: asked.into(),
-            first: first + 1,
-            second: second + 1,
-        }),
-        (None, _) => {
-            let hint = hint(columns, asked);
-            Err(InputError::MissingColumn { path, column: asked.into(), hint })
+        (Some(first), Some(second)) => {
+            Err(InputError::DoubledColumn { path, column, first: first + 1, second: second + 1 })
         }
+        (None, _) => Err(InputError::MissingColumn { path, column, hint: hint(columns, asked) }),
     }
 }
 

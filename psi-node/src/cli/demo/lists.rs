@@ -91,7 +91,7 @@ fn numbers(path: &Path) -> Result<Vec<u64>, Fault> {
     let mut source = input::open(&Spec::csv(path, COLUMN), None)?;
     let (mut numbers, mut canonical) = (Vec::new(), Vec::new());
     while let Some(row) = source.row()? {
-        let Ok(cell) = row.identifier else { continue };
+        let Ok(cell) = row.cells.and_then(|cells| cells.get(0)) else { continue };
         if profile.canonicalise(&cell, &mut canonical).is_ok() {
             numbers.extend(std::str::from_utf8(&canonical).ok().and_then(|text| text.parse::<u64>().ok()));
         }

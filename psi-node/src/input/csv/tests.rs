@@ -45,13 +45,20 @@ fn fails(bytes: impl AsRef<[u8]>, expected: &str) {
     assert_eq!(read(bytes).unwrap_err(), expected);
 }
 
-fn identifiers(text: &str) -> Vec<String> {
-    let mut csv = csv_by(text.as_bytes(), 3, &spec()).unwrap();
-    let mut cells = Vec::new();
+fn wanted_by(text: &str, spec: &Spec) -> Vec<String> {
+    let mut csv = csv_by(text.as_bytes(), 3, spec).unwrap();
+    let mut rows = Vec::new();
     while let Some(row) = csv.row().unwrap() {
-        cells.push(row.identifier.map_or_else(|fault| fault.to_string(), Cow::into_owned));
+        rows.push(row.cells.map_or_else(
+            |fault| fault.to_string(),
+            |cells| (0..cells.len()).map(|index| cells.get(index).unwrap()).collect::<Vec<_>>().join("|"),
+        ));
     }
-    cells
+    rows
+}
+
+fn identifiers(text: &str) -> Vec<String> {
+    wanted_by(text, &spec())
 }
 
 #[test]
@@ -61,6 +68,20 @@ fn the_named_column_is_read() {
     assert_eq!(identifiers("\"a\n,\", phone \nx,1\n"), ["1"]);
     assert_eq!(identifiers("phone\n1,2\n3\n"), ["ragged row: expected 1 columns, got 2", "3"]);
     assert_eq!(identifiers("phone,b\n1,\"2\n3\",4\n5,6\n"), ["ragged row: expected 2 columns, got 3", "5"]);
+}
+
+#[test]
+fn several_columns_come_in_the_order_of_the_spec() {
+    let text = "a,phone,b\n1,2,\"3 \"\"x\"\"\"\n\"4\",,5\n6,7\n";
+    let asked =
+        |columns: &[&str]| Spec { columns: columns.iter().map(ToString::to_string).collect(), ..spec() };
+    let ragged = "ragged row: expected 3 columns, got 2";
+    assert_eq!(wanted_by(text, &asked(&["b", "a"])), ["3 \"x\"|1", "5|4", ragged]);
+    assert_eq!(wanted_by(text, &asked(&["phone", "b", "a"])), ["2|3 \"x\"|1", "|5|4", ragged]);
+    assert_eq!(wanted_by(text, &asked(&["a", "a"])), ["1|1", "4|4", ragged]);
+    assert_eq!(wanted_by(text, &asked(&[])), ["", "", ragged]);
+    let missing = csv_by(text.as_bytes(), 3, &asked(&["a", "bb"])).map(drop).unwrap_err();
+    assert_eq!(missing.to_string(), "list.csv: no column \"bb\"; did you mean \"b\"?");
 }
 
 #[test]
