@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use psi_core::signature::Identity;
 
 use crate::{
+    clock::{Clock, System},
     config::Config,
     fault::Fault,
     home::Home,
@@ -12,7 +13,7 @@ use crate::{
     link::Settings,
     pool::Pool,
     seal::SealKey,
-    tls::{NodeTls, Pins, WallClock},
+    tls::{NodeTls, Pins},
 };
 
 /// Name and version of this program, as hellos and statements carry it.
@@ -35,11 +36,11 @@ impl Node {
     /// # Errors
     /// [`Code::NoHome`](crate::fault::Code::NoHome), or the configuration or a key that can't be used.
     pub fn open(home: &Home) -> Result<Self, Fault> {
-        Self::open_with(home, WallClock::system(), Settings::default())
+        Self::open_with(home, System::shared(), Settings::default())
     }
 
     /// The same with another clock and other limits.
-    pub fn open_with(home: &Home, clock: WallClock, settings: Settings) -> Result<Self, Fault> {
+    pub fn open_with(home: &Home, clock: Arc<dyn Clock>, settings: Settings) -> Result<Self, Fault> {
         let config = Config::load(home.config())?;
         let identity = identity::load(&home.identity_key())?;
         let seal_key = SealKey::load_or_generate(&home.seal_key())?;
@@ -92,9 +93,14 @@ impl Node {
         &self.settings
     }
 
+    /// Its clocks.
+    pub fn clock(&self) -> &dyn Clock {
+        &**self.tls.clock()
+    }
+
     /// Its wall clock, in seconds since 1970.
     pub fn now(&self) -> u64 {
-        self.tls.clock().since_epoch().as_secs()
+        self.clock().now()
     }
 }
 

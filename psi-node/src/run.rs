@@ -19,7 +19,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::Duration,
 };
 
 use psi_core::{
@@ -30,7 +30,6 @@ use psi_core::{
     session::{Agreed, ChainGap, Closing, Opening, Signed},
 };
 use rand::{TryRng, rngs::SysRng};
-use tokio::time;
 use zeroize::Zeroizing;
 
 use self::{
@@ -101,7 +100,8 @@ struct Run<'a> {
     job: Job,
     peer: Peer,
     progress: Arc<dyn Progress>,
-    started: Instant,
+    /// When it started, by the monotonic clock.
+    started: Duration,
     _lease: File,
 }
 
@@ -118,8 +118,8 @@ impl<'a> Run<'a> {
         output::check(&output::path(&job.output, name, "{run}"))?;
         let since = node.now().saturating_sub(policy::DAY);
         policy::allow_run(&job.policy, Attempts::of(node.home()).count_since(name, peer.key, since)?)?;
-        let job_name = name.to_owned();
-        Ok(Self { node, job_name, job, peer, progress, started: Instant::now(), _lease: lease })
+        let (job_name, started) = (name.to_owned(), node.clock().monotonic());
+        Ok(Self { node, job_name, job, peer, progress, started, _lease: lease })
     }
 
     /// The same for a caller: the job must be one with that key.
@@ -199,10 +199,11 @@ impl<'a> Run<'a> {
     ) -> Result<Summary, Fault> {
         let before = [traffic.sent(), traffic.received()];
         let deadline = self.node.settings().session_deadline;
-        let session = time::timeout(deadline, self.session(&mut talk, role, theirs, list)).await;
+        let session = self.session(&mut talk, role, theirs, list);
+        let session = self.node.clock().within(deadline, session).await;
         let late =
-            |_| Fault::new(Code::TimedOut, format!("the session took longer than {} s", deadline.as_secs()));
-        match session.unwrap_or_else(|elapsed| Err(late(elapsed))) {
+            || Fault::new(Code::TimedOut, format!("the session took longer than {} s", deadline.as_secs()));
+        match session.unwrap_or_else(|| Err(late())) {
             Ok(finished) => {
                 // Both have signed and the result is released: what becomes of the connection changes nothing.
                 if let Err(fault) = talk.end().await {
@@ -426,7 +427,7 @@ impl<'a> Run<'a> {
             proved: self.job.policy.proved,
             output,
             run_folder: folder,
-            seconds: self.started.elapsed().as_secs_f64(),
+            seconds: (self.node.clock().monotonic() - self.started).as_secs_f64(),
             bytes_sent: bytes[0],
             bytes_received: bytes[1],
             cpu_seconds: process::cpu_seconds(),

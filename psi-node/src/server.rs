@@ -20,8 +20,10 @@ use crate::{
     tls::accept::Peer,
 };
 
-/// How often the certificate is issued anew; it is valid for 90 days.
+/// How old the certificate may become; it is valid for 90 days.
 const REISSUE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often its age is looked at: a clock that was set makes it older, or one of the future.
+const NAP: Duration = Duration::from_secs(60);
 /// How often the configuration file is looked at for changes.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -43,24 +45,43 @@ pub async fn serve(
 
 /// What happens by the clock and on SIGHUP.
 async fn upkeep(node: Arc<Node>) {
-    let mut reissue = time::interval_at(time::Instant::now() + REISSUE, REISSUE);
+    tokio::join!(reissue(&node), follow(&node));
+}
+
+/// Issues the certificate anew every day.
+async fn reissue(node: &Node) {
+    let clock = node.clock();
+    let mut issued = clock.wall();
+    loop {
+        clock.sleep(NAP).await;
+        if clock.wall().abs_diff(issued) < REISSUE {
+            continue;
+        }
+        match node.tls().credentials().reissue() {
+            Ok(()) => {
+                issued = clock.wall();
+                tracing::info!("certificate reissued");
+            }
+            Err(error) => tracing::error!(%error, "the certificate could not be reissued; the old one stays"),
+        }
+    }
+}
+
+/// Takes changes of the configuration file.
+async fn follow(node: &Node) {
     let mut look = time::interval(LOOK);
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
-    let mut seen = modified(&node);
+    let mut seen = modified(node);
     loop {
         tokio::select! {
-            _ = reissue.tick() => match node.tls().credentials().reissue() {
-                Ok(()) => tracing::info!("certificate reissued"),
-                Err(error) => tracing::error!(%error, "the certificate could not be reissued; the old one stays"),
-            },
             _ = look.tick() => {
-                let now = modified(&node);
+                let now = modified(node);
                 if now != seen {
                     seen = now;
-                    reload(&node);
+                    reload(node);
                 }
             }
-            _ = hangup.recv() => reload(&node),
+            _ = hangup.recv() => reload(node),
         }
     }
 }
@@ -99,7 +120,7 @@ impl Handler for Answering {
     }
 
     async fn ping(&self, _: Peer) -> Result<Pong, Status> {
-        Ok(Pong { software: SOFTWARE.to_owned(), clock: self.0.tls().clock().since_epoch() })
+        Ok(Pong { software: SOFTWARE.to_owned(), clock: self.0.clock().wall() })
     }
 }
 

@@ -19,11 +19,7 @@ pub mod proxy;
 pub mod stream;
 pub mod verify;
 
-use std::{
-    fmt,
-    sync::{Arc, LazyLock},
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::sync::{Arc, LazyLock};
 
 use rustls::{
     ClientConfig, ServerConfig,
@@ -41,7 +37,10 @@ pub use self::{
     error::TlsError,
     verify::Pins,
 };
-use crate::identity::{Identity, PublicKey};
+use crate::{
+    clock::Clock,
+    identity::{Identity, PublicKey},
+};
 
 const ALPN: &[u8] = b"h2";
 
@@ -50,12 +49,12 @@ const ALPN: &[u8] = b"h2";
 pub struct NodeTls {
     credentials: Arc<Credentials>,
     pins: Pins,
-    clock: WallClock,
+    clock: Arc<dyn Clock>,
 }
 
 impl NodeTls {
     /// Issues the first certificate. `pins` are the keys that may call us; `clock` judges certificates.
-    pub fn new(identity: Identity, pins: Pins, clock: WallClock) -> Result<Self, CertificateError> {
+    pub fn new(identity: Identity, pins: Pins, clock: Arc<dyn Clock>) -> Result<Self, CertificateError> {
         let credentials = Arc::new(Credentials::new(identity, clock.clone())?);
         Ok(Self { credentials, pins, clock })
     }
@@ -71,13 +70,18 @@ impl NodeTls {
     }
 
     /// The clock that certificates are judged by.
-    pub fn clock(&self) -> &WallClock {
+    pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// The same, as rustls asks for it.
+    fn time(&self) -> Arc<WallTime> {
+        Arc::new(WallTime(self.clock.clone()))
     }
 
     /// The server's side: a certificate of a pinned key is required.
     pub(crate) fn server_config(&self) -> ServerConfig {
-        let mut config = ServerConfig::builder_with_details(provider(), Arc::new(self.clock.clone()))
+        let mut config = ServerConfig::builder_with_details(provider(), self.time())
             .with_protocol_versions(&[&TLS13])
             .expect("the provider has suites of TLS 1.3")
             .with_client_cert_verifier(Arc::new(PinnedKeys(self.pins.clone())))
@@ -93,7 +97,7 @@ impl NodeTls {
 
     /// The client's side: only the certificate of `expected` is taken.
     pub(crate) fn client_config(&self, expected: PublicKey) -> ClientConfig {
-        let mut config = ClientConfig::builder_with_details(provider(), Arc::new(self.clock.clone()))
+        let mut config = ClientConfig::builder_with_details(provider(), self.time())
             .with_protocol_versions(&[&TLS13])
             .expect("the provider has suites of TLS 1.3")
             .dangerous()
@@ -118,40 +122,12 @@ fn provider() -> Arc<CryptoProvider> {
     PROVIDER.clone()
 }
 
-/// The wall clock that certificates are judged by. Tests set their own.
-#[derive(Clone)]
-pub struct WallClock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
+/// The wall clock that certificates are judged by.
+#[derive(Debug)]
+struct WallTime(Arc<dyn Clock>);
 
-impl WallClock {
-    /// The machine's clock.
-    pub fn system() -> Self {
-        Self::from_fn(SystemTime::now)
-    }
-
-    /// A clock that asks `now` each time.
-    pub fn from_fn(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
-    }
-
-    /// The time now.
-    pub fn now(&self) -> SystemTime {
-        (self.0)()
-    }
-
-    /// Seconds and nanoseconds since 1970-01-01 UTC; zero before.
-    pub fn since_epoch(&self) -> Duration {
-        self.now().duration_since(UNIX_EPOCH).unwrap_or_default()
-    }
-}
-
-impl fmt::Debug for WallClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WallClock")
-    }
-}
-
-impl TimeProvider for WallClock {
+impl TimeProvider for WallTime {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(self.since_epoch()))
+        Some(UnixTime::since_unix_epoch(self.0.wall()))
     }
 }

@@ -5,11 +5,12 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use psi_core::signature::{Identity, PublicKey};
 use psi_node::{
+    clock::{Clock, Sleep, System},
     fault::Fault,
     home::Home,
     identity,
@@ -17,7 +18,6 @@ use psi_node::{
     node::Node,
     report::{Silent, Summary},
     run, server,
-    tls::WallClock,
 };
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -43,8 +43,8 @@ pub struct Place {
     pub name: String,
     /// Lines of the job's policy that differ from the default.
     pub policy: Vec<(String, String)>,
-    /// Its wall clock, in seconds ahead of this machine's.
-    pub ahead: i64,
+    /// Its clock.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Place {
@@ -52,7 +52,7 @@ impl Place {
         let folder = root.join(name);
         fs::create_dir(&folder).unwrap();
         identity::create(&Home::at(&folder).identity_key()).unwrap();
-        Self { folder, name: name.to_owned(), policy: Vec::new(), ahead: 0 }
+        Self { folder, name: name.to_owned(), policy: Vec::new(), clock: System::shared() }
     }
 
     /// Sets a line of the job's policy.
@@ -142,13 +142,26 @@ impl Place {
     }
 
     fn open(&self, settings: Settings) -> Arc<Node> {
-        let ahead = self.ahead;
-        let clock = WallClock::from_fn(move || {
-            let now = SystemTime::now();
-            let shift = Duration::from_secs(ahead.unsigned_abs());
-            if ahead < 0 { now - shift } else { now + shift }
-        });
-        Arc::new(Node::open_with(&self.home(), clock, settings).unwrap())
+        Arc::new(Node::open_with(&self.home(), self.clock.clone(), settings).unwrap())
+    }
+}
+
+/// This machine's clock, with its wall clock so many seconds ahead.
+#[derive(Debug)]
+pub struct Ahead(pub i64);
+
+impl Clock for Ahead {
+    fn wall(&self) -> Duration {
+        let shift = Duration::from_secs(self.0.unsigned_abs());
+        if self.0 < 0 { System.wall() - shift } else { System.wall() + shift }
+    }
+
+    fn monotonic(&self) -> Duration {
+        System.monotonic()
+    }
+
+    fn sleep_until(&self, moment: Duration) -> Sleep {
+        System.sleep_until(moment)
     }
 }
 
@@ -172,7 +185,7 @@ impl Homes {
     }
 
     /// Two homes with these lists.
-    pub fn with_lists(ours: &[String], theirs: &[String]) -> Self {
+    pub fn with_lists<T: AsRef<str>>(ours: &[T], theirs: &[T]) -> Self {
         let homes = Self::new();
         homes.a.write_list(ours);
         homes.b.write_list(theirs);

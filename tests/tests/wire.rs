@@ -21,7 +21,7 @@ use psi_node::{
     tls::endpoint::Endpoint,
 };
 use psi_tests::{
-    nodes::{Homes, JOB, Pair, numbered},
+    nodes::{Ahead, Homes, JOB, Pair, numbered},
     pair::set_of,
     rogue::{Alter, End, Rogue, honest},
 };
@@ -458,7 +458,7 @@ async fn unknown_job() {
 #[tokio::test(flavor = "multi_thread")]
 async fn clock_ten_minutes_off() {
     let mut homes = Homes::with_lists(&numbered("agent", 0..40), &numbered("agent", 0..40));
-    homes.a.ahead = 600;
+    homes.a.clock = Arc::new(Ahead(600));
     let pair = homes.serve().await;
     let fault = pair.run().await.unwrap_err();
     assert_eq!((fault.code, fault.exit()), (Code::Clock, 8));
@@ -621,7 +621,7 @@ async fn keys_that_are_not_pinned() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_certificate() {
     let mut homes = Homes::with_lists(&numbered("agent", 0..10), &numbered("agent", 0..10));
-    homes.a.ahead = -91 * 24 * 3600;
+    homes.a.clock = Arc::new(Ahead(-91 * 24 * 3600));
     let pair = homes.serve().await;
     let fault = pair.run().await.unwrap_err();
     assert_eq!((fault.code, fault.exit()), (Code::Certificate, 6), "{fault}");

@@ -3,7 +3,7 @@
 use std::{
     io::{self, BufRead, IsTerminal},
     path::PathBuf,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use psi_node::{
@@ -177,9 +177,10 @@ async fn ping(node: Node, name: &str) -> Result<(), Fault> {
     let answered = async {
         let connection =
             Connection::open(&target, node.tls(), &Settings::default()).await.map_err(Fault::from)?;
-        let asked = (SystemTime::now(), Instant::now());
+        let clock = node.clock();
+        let asked = (clock.wall(), clock.monotonic());
         let pong = connection.ping().await.map_err(|error: LinkError| Fault::from(error))?;
-        Ok((pong, asked.0, asked.1.elapsed()))
+        Ok((pong, asked.0, clock.monotonic() - asked.1))
     };
     let (pong, asked, trip) = process::unless_signalled(answered).await?;
     print::out(&print::table(&[
@@ -201,8 +202,7 @@ fn target(config: &Config, name: &str) -> Result<Target, Fault> {
 }
 
 /// How far the peer's clock is from ours when it answered.
-fn clock(pong: &Pong, ours: SystemTime) -> String {
-    let ours = ours.duration_since(UNIX_EPOCH).unwrap_or_default();
+fn clock(pong: &Pong, ours: Duration) -> String {
     let seconds = |span: Duration| format!("{:.1} s", span.as_secs_f64());
     match pong.clock.checked_sub(ours) {
         Some(ahead) => format!("{} ahead of ours", seconds(ahead)),
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn clocks_are_compared_both_ways() {
         let pong = |clock| Pong { software: String::new(), clock: Duration::from_millis(clock) };
-        let ours = UNIX_EPOCH + Duration::from_secs(1000);
+        let ours = Duration::from_secs(1000);
         assert_eq!(clock(&pong(1_001_500), ours), "1.5 s ahead of ours");
         assert_eq!(clock(&pong(400_000), ours), "600.0 s behind ours");
     }

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, RwLock},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use rcgen::{
@@ -18,8 +18,11 @@ use rustls::{
     sign::{CertifiedKey, Signer, SigningKey},
 };
 
-use super::{TlsError, WallClock, verify};
-use crate::identity::{Identity, PublicKey};
+use super::{TlsError, verify};
+use crate::{
+    clock::Clock,
+    identity::{Identity, PublicKey},
+};
 
 /// How long a certificate lasts from its issue.
 pub const VALIDITY: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -43,17 +46,17 @@ pub enum CertificateError {
     Refused(#[from] TlsError),
 }
 
-/// A self-signed certificate of `identity`, valid from [`BACKDATE`] before `now` until [`VALIDITY`] after it.
-pub fn issue(identity: &Identity, now: SystemTime) -> Result<CertificateDer<'static>, CertificateError> {
-    let seconds = now.duration_since(UNIX_EPOCH).map_err(|_| CertificateError::Clock)?;
+/// A self-signed certificate of `identity`, valid from [`BACKDATE`] before `now`, in time since 1970-01-01 UTC, until
+/// [`VALIDITY`] after it.
+pub fn issue(identity: &Identity, now: Duration) -> Result<CertificateDer<'static>, CertificateError> {
     const YEAR_9999: Duration = Duration::from_secs(253_370_764_800);
-    if seconds < BACKDATE || seconds + VALIDITY >= YEAR_9999 {
+    if now < BACKDATE || now.saturating_add(VALIDITY) >= YEAR_9999 {
         return Err(CertificateError::Clock);
     }
     let epoch = date_time_ymd(1970, 1, 1);
     let mut params = CertificateParams::default();
-    params.not_before = epoch + (seconds - BACKDATE);
-    params.not_after = epoch + (seconds + VALIDITY);
+    params.not_before = epoch + (now - BACKDATE);
+    params.not_after = epoch + (now + VALIDITY);
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, NAME);
     params.subject_alt_names = vec![SanType::DnsName(NAME.try_into().map_err(issue_error)?)];
@@ -76,14 +79,14 @@ fn issue_error(error: rcgen::Error) -> CertificateError {
 /// certificate; connections stay.
 pub struct Credentials {
     identity: Identity,
-    clock: WallClock,
+    clock: Arc<dyn Clock>,
     current: RwLock<Arc<CertifiedKey>>,
 }
 
 impl Credentials {
     /// Issues the first certificate.
-    pub fn new(identity: Identity, clock: WallClock) -> Result<Self, CertificateError> {
-        let certificate = issue(&identity, clock.now())?;
+    pub fn new(identity: Identity, clock: Arc<dyn Clock>) -> Result<Self, CertificateError> {
+        let certificate = issue(&identity, clock.wall())?;
         let current = RwLock::new(certified(&identity, certificate));
         Ok(Self { identity, clock, current })
     }
@@ -101,7 +104,7 @@ impl Credentials {
     /// Issues a new certificate by the clock and shows it from now on; to be called daily. On an error the old one
     /// stays in use.
     pub fn reissue(&self) -> Result<(), CertificateError> {
-        self.replace(issue(&self.identity, self.clock.now())?)
+        self.replace(issue(&self.identity, self.clock.wall())?)
     }
 
     /// Shows `certificate` from now on if a peer that pins our key would take it now; else the old one stays in use.
@@ -111,7 +114,7 @@ impl Credentials {
         if got != own {
             return Err(TlsError::WrongKey { expected: own, got }.into());
         }
-        verify::check_self_signed(&certificate, UnixTime::since_unix_epoch(self.clock.since_epoch()))?;
+        verify::check_self_signed(&certificate, UnixTime::since_unix_epoch(self.clock.wall()))?;
         let fresh = certified(&self.identity, certificate);
         *self.current.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = fresh;
         Ok(())
@@ -201,12 +204,9 @@ impl Signer for TlsKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Mock;
 
     const NOW: Duration = Duration::from_secs(1_790_000_000);
-
-    fn at(time: Duration) -> WallClock {
-        WallClock::from_fn(move || UNIX_EPOCH + time)
-    }
 
     fn identity(seed: u8) -> Identity {
         Identity::from_seed(&[seed; 32])
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_certificate_holds_the_identity_key_for_ninety_days() {
-        let certificate = issue(&identity(1), UNIX_EPOCH + NOW).unwrap();
+        let certificate = issue(&identity(1), NOW).unwrap();
         assert_eq!(verify::key_of(&certificate).unwrap(), identity(1).public_key());
         let check = |time| verify::check_self_signed(&certificate, UnixTime::since_unix_epoch(time));
         let second = Duration::from_secs(1);
@@ -226,10 +226,10 @@ mod tests {
 
     #[test]
     fn a_bad_certificate_keeps_the_old_one() {
-        let credentials = Credentials::new(identity(1), at(NOW)).unwrap();
+        let credentials = Credentials::new(identity(1), Arc::new(Mock::at(NOW.as_secs()))).unwrap();
         let old = credentials.certificate();
-        let foreign = issue(&identity(2), UNIX_EPOCH + NOW).unwrap();
-        let expired = issue(&identity(1), UNIX_EPOCH + NOW - VALIDITY * 2).unwrap();
+        let foreign = issue(&identity(2), NOW).unwrap();
+        let expired = issue(&identity(1), NOW - VALIDITY * 2).unwrap();
         let mut altered = old.to_vec();
         *altered.last_mut().unwrap() ^= 1;
         let refusals = [foreign, expired, altered.into(), CertificateDer::from(vec![1, 2, 3])]
@@ -249,23 +249,17 @@ mod tests {
 
     #[test]
     fn a_reissue_replaces_the_certificate() {
-        let hour = Arc::new(std::sync::atomic::AtomicU64::new(0));
-        let hours = hour.clone();
-        let clock = WallClock::from_fn(move || {
-            UNIX_EPOCH + NOW + BACKDATE * hours.load(std::sync::atomic::Ordering::Relaxed) as u32
-        });
-        let credentials = Credentials::new(identity(1), clock).unwrap();
+        let clock = Mock::at(NOW.as_secs());
+        let credentials = Credentials::new(identity(1), Arc::new(clock.clone())).unwrap();
         let old = credentials.certificate();
-        hour.store(24, std::sync::atomic::Ordering::Relaxed);
+        clock.advance(24 * BACKDATE);
         credentials.reissue().unwrap();
         assert_ne!(credentials.certificate(), old);
     }
 
     #[test]
     fn a_clock_out_of_range_is_named() {
-        for time in [Duration::ZERO, Duration::from_secs(253_402_300_800), Duration::from_secs(u64::MAX / 4)]
-        {
-            let Some(now) = UNIX_EPOCH.checked_add(time) else { continue };
+        for now in [Duration::ZERO, Duration::from_secs(253_402_300_800), Duration::MAX] {
             assert_eq!(issue(&identity(1), now), Err(CertificateError::Clock));
         }
     }

@@ -3,15 +3,7 @@
 mod sessions;
 mod strangers;
 
-use std::{
-    net::SocketAddr,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -22,9 +14,10 @@ use tokio::{
 
 use super::*;
 use crate::{
+    clock::Mock,
     identity::{Identity, PublicKey},
     link::{Code, Frame, Link, LinkError, Settings},
-    tls::{NodeTls, Pins, TlsError, WallClock, accept::Peer},
+    tls::{NodeTls, Pins, TlsError, accept::Peer},
 };
 
 const NOW: u64 = 1_790_000_000;
@@ -33,41 +26,22 @@ const SERVER: u8 = 1;
 const CLIENT: u8 = 2;
 const STRANGER: u8 = 3;
 
-/// A clock that tests turn.
-#[derive(Clone)]
-struct Clock(Arc<AtomicU64>);
-
-impl Clock {
-    fn at(seconds: u64) -> Self {
-        Self(Arc::new(AtomicU64::new(seconds)))
-    }
-
-    fn set(&self, seconds: u64) {
-        self.0.store(seconds, Ordering::Relaxed);
-    }
-
-    fn wall(&self) -> WallClock {
-        let seconds = self.0.clone();
-        WallClock::from_fn(move || UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::Relaxed)))
-    }
-}
-
 fn key(seed: u8) -> PublicKey {
     Identity::from_seed(&[seed; 32]).public_key()
 }
 
-fn node_at(seed: u8, clock: &Clock) -> NodeTls {
+fn node_at(seed: u8, clock: &Mock) -> NodeTls {
     let identity = Identity::from_seed(&[seed; 32]);
-    NodeTls::new(identity, Pins::new([key(CLIENT)]), clock.wall()).unwrap()
+    NodeTls::new(identity, Pins::new([key(CLIENT)]), Arc::new(clock.clone())).unwrap()
 }
 
 fn node(seed: u8) -> NodeTls {
-    node_at(seed, &Clock::at(NOW))
+    node_at(seed, &Mock::at(NOW))
 }
 
 /// A node whose certificate was issued at `issued` while its clock is right now.
 fn node_with_certificate_of(seed: u8, issued: u64) -> NodeTls {
-    let clock = Clock::at(issued);
+    let clock = Mock::at(issued);
     let node = node_at(seed, &clock);
     clock.set(NOW);
     node

@@ -328,7 +328,7 @@ async fn a_frozen_path_is_named_by_the_keepalive() {
 
 #[tokio::test]
 async fn a_reissued_certificate_is_shown_without_dropping_connections() {
-    let clock = Clock::at(NOW);
+    let clock = Mock::at(NOW);
     let served = Served::start(node_at(SERVER, &clock), echo(), Settings::default()).await;
     let shown = async || {
         let stream = bare(served.address, client_config(|_| ())).await.unwrap();
