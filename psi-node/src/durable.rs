@@ -96,6 +96,11 @@ impl NewFile {
         Ok(Self { file: create_private(&temporary)?, temporary, path: path.into(), committed: false })
     }
 
+    /// Where it is until it is committed.
+    pub fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
     /// Makes content and name durable; `AlreadyExists` if something is there by now.
     pub fn commit(mut self) -> io::Result<()> {
         self.file.sync_all()?;

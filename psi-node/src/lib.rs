@@ -9,6 +9,7 @@ pub mod home;
 pub mod identity;
 pub mod input;
 pub mod join;
+pub mod journal;
 pub mod link;
 pub mod node;
 pub mod output;
