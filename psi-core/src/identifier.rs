@@ -1,10 +1,11 @@
 //! From what a row says to the bytes that are compared: canonicalisation profiles (PROTOCOL.md, "Identifiers").
 //!
-//! Private set intersection compares bytes, so two spellings of one person are a silent miss. A [`Profile`] folds
-//! every spelling that it knows into one, and refuses whatever it doesn't know. Its name and version are part of the
-//! terms and of the hash. A check can refuse or warn; it never alters the output.
+//! Private set intersection compares bytes, so two spellings of one person are a silent miss. A [`Rule`] folds every
+//! spelling of a cell that it knows into one, and refuses whatever it doesn't know. A [`Profile`] is one rule, or two to
+//! four for as many cells. Its name, with the versions, is part of the terms and of the hash. A check can refuse or
+//! warn; it never alters the output.
 //!
-//! One file a profile, one line in `PROFILES`. Unicode is pinned to 16.0 (see `identifier/unicode.rs`).
+//! One file a rule, one line in `RULES`. Unicode is pinned to 16.0 (see `identifier/unicode.rs`).
 
 mod bankcard;
 mod cn_mobile;
@@ -13,6 +14,7 @@ mod cn_rid;
 mod cn_uscc;
 mod email;
 mod fold;
+mod profile;
 mod qq;
 mod set;
 mod text;
@@ -20,59 +22,71 @@ mod unicode;
 mod wechat;
 
 use std::fmt;
-use std::str::FromStr;
 
+pub use profile::{BadCell, MAX_PARTS, Profile, ProfileError};
 pub use set::{BuildError, CanonicalSet, Row, SetBuilder, SetError};
 
 /// The longest canonical identifier, in bytes.
 pub const MAX_CANONICAL: usize = 1024;
 
-/// A canonicalisation rule with its version, for example `cn.mobile/1`.
+/// How one cell becomes canonical, with its version: `cn.mobile/1`.
 #[derive(Clone, Copy)]
-pub struct Profile(&'static Entry);
+pub struct Rule(&'static Entry);
 
-/// What a profile says of one cell: accepted, accepted with a remark, or refused.
+/// What a rule says of one cell: accepted, accepted with a remark, or refused.
 pub type Verdict = Result<Option<Warning>, Reject>;
 
 struct Entry {
     id: &'static str,
-    /// How many identifiers the profile can tell apart, where that is a number worth printing.
+    /// How many identifiers the rule can tell apart, where that is a number worth printing.
     space: Option<u64>,
-    /// Appends the canonical bytes of a cell to an empty buffer.
+    /// Whether its cells alone tell people apart.
+    alone: bool,
+    /// Appends the canonical bytes of a cell.
     canonicalise: fn(&str, &mut Vec<u8>) -> Verdict,
 }
 
-static PROFILES: [Entry; 9] = [
-    Entry { id: "cn.mobile/1", space: Some(7_000_000_000), canonicalise: cn_mobile::canonicalise },
-    Entry { id: "cn.rid/1", space: None, canonicalise: cn_rid::canonicalise },
-    Entry { id: "cn.uscc/1", space: None, canonicalise: cn_uscc::canonicalise },
-    Entry { id: "bankcard/1", space: None, canonicalise: bankcard::canonicalise },
-    Entry { id: "wechat/1", space: None, canonicalise: wechat::canonicalise },
-    Entry { id: "qq/1", space: Some(99_999_990_000), canonicalise: qq::canonicalise },
-    Entry { id: "email/1", space: None, canonicalise: email::canonicalise },
-    Entry { id: "text/1", space: None, canonicalise: text::canonicalise },
-    Entry { id: "cn.name/1", space: None, canonicalise: cn_name::canonicalise },
+static RULES: [Entry; 9] = [
+    Entry {
+        id: "cn.mobile/1",
+        space: Some(7_000_000_000),
+        alone: true,
+        canonicalise: cn_mobile::canonicalise,
+    },
+    Entry { id: "cn.rid/1", space: None, alone: true, canonicalise: cn_rid::canonicalise },
+    Entry { id: "cn.uscc/1", space: None, alone: true, canonicalise: cn_uscc::canonicalise },
+    Entry { id: "bankcard/1", space: None, alone: true, canonicalise: bankcard::canonicalise },
+    Entry { id: "wechat/1", space: None, alone: true, canonicalise: wechat::canonicalise },
+    Entry { id: "qq/1", space: Some(99_999_990_000), alone: true, canonicalise: qq::canonicalise },
+    Entry { id: "email/1", space: None, alone: true, canonicalise: email::canonicalise },
+    Entry { id: "text/1", space: None, alone: true, canonicalise: text::canonicalise },
+    Entry { id: "cn.name/1", space: None, alone: false, canonicalise: cn_name::canonicalise },
 ];
 
-impl Profile {
-    /// Every profile of this version, in the order of the documentation.
-    pub fn all() -> impl Iterator<Item = Profile> {
-        PROFILES.iter().map(Profile)
+impl Rule {
+    /// Every rule of this version, in the order of the documentation.
+    pub fn all() -> impl Iterator<Item = Rule> {
+        RULES.iter().map(Rule)
     }
 
     /// Looks up `cn.mobile/1` and its like; the version is part of the name and never guessed.
-    pub fn parse(id: &str) -> Result<Profile, UnknownProfile> {
-        Profile::all().find(|profile| profile.id() == id).ok_or_else(|| UnknownProfile::new(id))
+    pub fn find(id: &str) -> Option<Rule> {
+        Rule::all().find(|rule| rule.id() == id)
     }
 
-    /// Name and version as they stand in the terms and in the hash.
+    /// Name and version.
     pub fn id(self) -> &'static str {
         self.0.id
     }
 
-    /// How many different identifiers the profile admits, where that is known and small enough to be tried out.
+    /// How many different identifiers the rule admits, where that is known and small enough to be tried out.
     pub fn space(self) -> Option<u64> {
         self.0.space
+    }
+
+    /// Whether it makes a profile on its own. Too many people share a name: `cn.name/1` only does with another rule.
+    pub fn stands_alone(self) -> bool {
+        self.0.alone
     }
 
     /// Replaces the content of `out` by the canonical form of `raw`: 1 to [`MAX_CANONICAL`] bytes of UTF-8.
@@ -80,8 +94,14 @@ impl Profile {
     /// After a refusal the content of `out` is unspecified.
     pub fn canonicalise(self, raw: &str, out: &mut Vec<u8>) -> Verdict {
         out.clear();
+        self.append(raw, out)
+    }
+
+    /// The same, behind what `out` holds already.
+    fn append(self, raw: &str, out: &mut Vec<u8>) -> Verdict {
+        let start = out.len();
         let warning = (self.0.canonicalise)(raw, out)?;
-        match out.len() {
+        match out.len() - start {
             0 => Err(Reject::Empty),
             1..=MAX_CANONICAL => Ok(warning),
             got => Err(Reject::TooLong { got }),
@@ -89,53 +109,27 @@ impl Profile {
     }
 }
 
-impl PartialEq for Profile {
+impl PartialEq for Rule {
     fn eq(&self, other: &Self) -> bool {
         self.id() == other.id()
     }
 }
 
-impl Eq for Profile {}
+impl Eq for Rule {}
 
-impl fmt::Display for Profile {
+impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.id())
     }
 }
 
-impl fmt::Debug for Profile {
+impl fmt::Debug for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Profile({})", self.id())
+        write!(f, "Rule({})", self.id())
     }
 }
 
-impl FromStr for Profile {
-    type Err = UnknownProfile;
-
-    fn from_str(id: &str) -> Result<Self, Self::Err> {
-        Profile::parse(id)
-    }
-}
-
-/// No profile has this name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown profile {asked:?}, the nearest known one is {nearest:?}")]
-pub struct UnknownProfile {
-    /// The name that was asked for.
-    pub asked: String,
-    /// The known name that differs least from it.
-    pub nearest: &'static str,
-}
-
-impl UnknownProfile {
-    fn new(asked: &str) -> Self {
-        let asked: String = asked.chars().take(64).collect();
-        let nearest = Profile::all().map(Profile::id).min_by_key(|known| strsim::levenshtein(known, &asked));
-        Self { nearest: nearest.expect("the table of profiles is not empty"), asked }
-    }
-}
-
-/// Why a cell is no identifier of the profile. Says where and how, never what the cell holds.
+/// Why a rule refuses a cell. Says where and how, never what the cell holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Reject {
@@ -148,7 +142,7 @@ pub enum Reject {
         /// Counted in characters of the cell, from 1.
         position: usize,
     },
-    /// A character that the profile doesn't allow, or not there.
+    /// A character that the rule doesn't allow, or not there.
     #[error("character {position} is not allowed")]
     BadCharacter {
         /// Counted in characters of the cell, from 1.
@@ -241,7 +235,7 @@ pub(crate) mod testing {
 
     pub(crate) fn canonical(id: &str, raw: &str) -> Result<(String, Option<Warning>), Reject> {
         let mut out = b"left over".to_vec();
-        let warning = Profile::parse(id).unwrap().canonicalise(raw, &mut out)?;
+        let warning = Rule::find(id).unwrap().canonicalise(raw, &mut out)?;
         Ok((String::from_utf8(out).unwrap(), warning))
     }
 
@@ -265,40 +259,30 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn every_profile_is_found_by_its_own_name_only() {
-        for profile in Profile::all() {
-            assert_eq!(Profile::parse(profile.id()), Ok(profile));
-            assert_eq!(profile.id().matches('/').count(), 1);
+    fn every_rule_is_found_by_its_own_name_only() {
+        for rule in Rule::all() {
+            assert_eq!(Rule::find(rule.id()), Some(rule));
+            assert_eq!((rule.id().matches('/').count(), rule.id().matches('+').count()), (1, 0));
         }
-        let ids: std::collections::HashSet<_> = Profile::all().map(Profile::id).collect();
-        assert_eq!(ids.len(), PROFILES.len());
-    }
-
-    #[test]
-    fn an_unknown_name_gets_the_nearest_one() {
-        let error = "cn.mobil".parse::<Profile>().unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "unknown profile \"cn.mobil\", the nearest known one is \"cn.mobile/1\""
-        );
-        assert_eq!(Profile::parse("cn.mobile/2").unwrap_err().nearest, "cn.mobile/1");
+        let ids: std::collections::HashSet<_> = Rule::all().map(Rule::id).collect();
+        assert_eq!(ids.len(), RULES.len());
     }
 
     #[test]
     fn nothing_and_too_much_are_refused_by_all() {
-        for profile in Profile::all() {
+        for rule in Rule::all() {
             for blank in ["", " ", "\u{3000}\t\u{feff}", "\u{200b}\u{2060}"] {
-                assert_eq!(canonical(profile.id(), blank), Err(Reject::Empty), "{profile}");
+                assert_eq!(canonical(rule.id(), blank), Err(Reject::Empty), "{rule}");
             }
-            assert!(canonical(profile.id(), &"1".repeat(1025)).is_err(), "{profile}");
+            assert!(canonical(rule.id(), &"1".repeat(1025)).is_err(), "{rule}");
         }
         assert_eq!(canonical("text/1", &"1".repeat(1025)), Err(Reject::TooLong { got: 1025 }));
     }
 
     #[test]
     fn unassigned_code_points_are_refused_by_all() {
-        for profile in Profile::all() {
-            assert_eq!(canonical(profile.id(), "1\u{378}"), Err(Reject::Unassigned { position: 2 }));
+        for rule in Rule::all() {
+            assert_eq!(canonical(rule.id(), "1\u{378}"), Err(Reject::Unassigned { position: 2 }));
         }
     }
 
@@ -322,26 +306,26 @@ mod tests {
 
         #[test]
         fn canonical_forms_are_fixed_points(raw in cell()) {
-            for profile in Profile::all() {
-                if let Ok((first, warning)) = canonical(profile.id(), &raw) {
-                    prop_assert_eq!(canonical(profile.id(), &first), Ok((first.clone(), warning)), "{}", profile);
+            for rule in Rule::all() {
+                if let Ok((first, warning)) = canonical(rule.id(), &raw) {
+                    prop_assert_eq!(canonical(rule.id(), &first), Ok((first.clone(), warning)), "{}", rule);
                 }
             }
         }
 
         #[test]
         fn any_text_is_judged_without_a_panic(raw in ".{0,40}") {
-            for profile in Profile::all() {
-                if let Ok((first, warning)) = canonical(profile.id(), &raw) {
-                    prop_assert_eq!(canonical(profile.id(), &first), Ok((first.clone(), warning)), "{}", profile);
+            for rule in Rule::all() {
+                if let Ok((first, warning)) = canonical(rule.id(), &raw) {
+                    prop_assert_eq!(canonical(rule.id(), &first), Ok((first.clone(), warning)), "{}", rule);
                 }
             }
         }
 
         #[test]
         fn reasons_never_repeat_the_cell(raw in "[0-9]{5,30}") {
-            for profile in Profile::all() {
-                if let Err(reject) = canonical(profile.id(), &raw) {
+            for rule in Rule::all() {
+                if let Err(reject) = canonical(rule.id(), &raw) {
                     let shown = format!("{reject} {reject:?}");
                     prop_assert!(!shown.contains(&raw));
                 }

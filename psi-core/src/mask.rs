@@ -67,7 +67,7 @@ impl Drop for Opening {
 }
 
 /// What a list is masked for.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Masking {
     /// The group.
     pub suite: &'static dyn Suite,

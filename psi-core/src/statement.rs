@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::{
+    identifier::Profile,
     key::Role,
     message::{ChainHead, Digest, is_operator_name},
     signature::{Identity, PublicKey, SIGNATURE_BYTES, Signature},
@@ -283,10 +284,7 @@ impl<'a> Lines<'a> {
         self.read("output", |name| (name == Output::Mutual.name()).then_some(()))?;
         let proved = self.flag("proved")?;
         let profiles = self.read("profiles", |names| {
-            names
-                .split(' ')
-                .map(|name| crate::identifier::Profile::parse(name).ok())
-                .collect::<Option<Vec<_>>>()
+            names.split(' ').map(|name| Profile::parse(name).ok()).collect::<Option<Vec<_>>>()
         })?;
         Ok(Terms {
             suite,

@@ -54,7 +54,7 @@ fn canonicalise(list: &List, copied: bool) -> u64 {
     let (mut canonical, mut rows) = (Vec::new(), 0);
     while let Some(row) = source.row().expect("the list is well formed") {
         let cell = row.cells.and_then(|cells| cells.get(0)).expect("no row is ragged");
-        rows += u64::from(profile.canonicalise(&cell, &mut canonical).is_ok());
+        rows += u64::from(profile.canonicalise(&[cell], &mut canonical).is_ok());
     }
     source.finish().expect("the copy is finished");
     assert_eq!(rows, ROWS);
@@ -85,7 +85,7 @@ fn load_whole_list(bencher: Bencher) {
     let profile = Profile::parse("cn.mobile/1").expect("a known profile");
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
         let source = input::open(&list.spec, None).expect("the list opens");
-        input::load(source, &list.spec, profile, &Limits::default()).expect("the list is well formed")
+        input::load(source, &list.spec, &profile, &Limits::default()).expect("the list is well formed")
     });
 }
 

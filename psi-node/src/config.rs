@@ -154,7 +154,7 @@ impl Job {
                 OutputMode::Mutual => Output::Mutual,
             },
             proved: self.policy.proved,
-            profiles: vec![self.input.profile],
+            profiles: vec![self.input.profile.clone()],
             min_items: self.policy.min_items,
             max_items: self.policy.max_items,
             max_runs_per_day: self.policy.max_runs_per_day,
@@ -205,6 +205,9 @@ impl Config {
             }
             if !self.peers.contains_key(&job.peer) {
                 return Err(format!("jobs.{name}.peer: no peer {:?}", job.peer));
+            }
+            if job.input.profile.parts().len() > 1 {
+                return Err(format!("jobs.{name}.input: {} is over several columns", job.input.profile));
             }
             if job.policy.min_items > job.policy.max_items {
                 return Err(format!("jobs.{name}.policy: min_items is above max_items"));

@@ -238,7 +238,7 @@ impl Rejects {
 pub fn load(
     mut source: Box<dyn Source>,
     spec: &Spec,
-    profile: Profile,
+    profile: &Profile,
     limits: &Limits,
 ) -> Result<Loaded, InputError> {
     let mut canonical = Zeroizing::new(Vec::with_capacity(64));
@@ -268,12 +268,12 @@ pub fn load(
 
 fn judge(
     row: &Row<'_>,
-    profile: Profile,
+    profile: &Profile,
     strict: bool,
     out: &mut Vec<u8>,
 ) -> Result<Option<Warning>, RowFault> {
     let cell = row.cells.as_ref().map_err(|fault| *fault)?.get(0)?;
-    match profile.canonicalise(&cell, out)? {
+    match profile.canonicalise(&[cell], out).map_err(|wrong| wrong.reject)? {
         Some(warning) if strict => Err(RowFault::Strict(warning)),
         warning => Ok(warning),
     }

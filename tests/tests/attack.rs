@@ -18,7 +18,7 @@ use psi_tests::pair::{Noticed, Party, pins, run, run_altered, set_of, terms};
 
 fn masking(role: Role) -> Masking {
     let terms = terms(true);
-    let (suite, profile) = (terms.suite.suite(), terms.profiles[0]);
+    let (suite, profile) = (terms.suite.suite(), terms.profiles[0].clone());
     Masking { suite, sid: [0; 32], role, list: 0, profile, openable: false }
 }
 

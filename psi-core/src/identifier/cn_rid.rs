@@ -43,11 +43,12 @@ fn upgrade(raw: &str, folded: &str, out: &mut Vec<u8>) -> Result<(), Reject> {
     if matches!(&digits[12..], b"996" | b"997" | b"998" | b"999") {
         return Err(Reject::ReservedSequence);
     }
+    let start = out.len();
     out.extend_from_slice(&digits[..6]);
     out.extend_from_slice(b"19");
     out.extend_from_slice(&digits[6..]);
-    real_date(&out[6..14])?;
-    out.push(check_character(out));
+    real_date(&out[start + 6..start + 14])?;
+    out.push(check_character(&out[start..]));
     Ok(())
 }
 

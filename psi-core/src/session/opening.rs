@@ -236,7 +236,7 @@ impl Agreed {
             sid: self.sid,
             role: self.ours.role,
             list,
-            profile: self.ours.terms.profiles[usize::from(list)],
+            profile: self.ours.terms.profiles[usize::from(list)].clone(),
             openable: self.ours.terms.openable,
         }
     }

@@ -14,7 +14,7 @@ use super::print;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Add a job, and with it consent to its exchanges
-    Add(Add),
+    Add(Box<Add>),
     /// List the jobs
     List,
     /// Show one job and what it allows
@@ -108,7 +108,7 @@ impl Add {
             input: Input {
                 path: full(&self.input)?,
                 column: self.column.clone(),
-                profile: self.profile,
+                profile: self.profile.clone(),
                 max_rejects: self.max_rejects,
             },
             output: full(&self.output)?,

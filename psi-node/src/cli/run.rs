@@ -78,7 +78,7 @@ fn check_output(job: &Job) -> Result<(), Fault> {
 fn load(job: &Job) -> Result<Loaded, Fault> {
     let spec = job.input.spec();
     let limits = Limits { max_rejects: job.input.max_rejects, ..Limits::default() };
-    Ok(input::load(input::open(&spec, None)?, &spec, job.input.profile, &limits)?)
+    Ok(input::load(input::open(&spec, None)?, &spec, &job.input.profile, &limits)?)
 }
 
 fn disclosed(job: &Job, loaded: &Loaded) -> String {

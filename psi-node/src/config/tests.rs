@@ -33,6 +33,7 @@ fn wrong_values_are_refused_where_they_stand() {
         ("0.0.0.0:7443", "0.0.0.0", "invalid socket address"),
         ("https://psi.bank-b", "http://psi.bank-b", "expected a URL that starts with https://"),
         ("cn.mobile/1", "cn.mobil/1", "the nearest known one is \"cn.mobile/1\""),
+        ("cn.mobile/1", "cn.name/1", "cn.name/1 is never a key alone, too many people share a name"),
         ("max_rejects = 0.01", "max_rejects = 1.01", "a share from 0 to 1 is expected"),
         ("proved = true", "proved = \"yes\"", "invalid type: string"),
         ("output = \"mutual\"", "output = \"ours\"", "unknown variant `ours`, expected `mutual`"),
@@ -53,6 +54,7 @@ fn a_job_without_its_peer_or_with_impossible_limits_is_refused() {
         ("peer = \"bank-b\"", "peer = \"bank-c\"", " jobs.agents.peer: no peer \"bank-c\""),
         ("min_items = 1000", "min_items = 0", " jobs.agents.policy.min_items: expected at least 1"),
         ("min_items = 1000", "min_items = 200_001", " jobs.agents.policy: min_items is above max_items"),
+        ("cn.mobile/1", "qq/1+qq/1", " jobs.agents.input: qq/1+qq/1 is over several columns"),
         ("{run}", "{runs}", " jobs.agents.output: \"{runs}\": expected {job}, {date} or {run}"),
         ("[jobs.agents]", "[jobs.\"a/b\"]\n[jobs.agents]", "missing field `peer`"),
     ];

@@ -19,7 +19,7 @@ fn source(text: &str) -> Result<Box<dyn Source>, InputError> {
 }
 
 fn loaded(text: &str, limits: &Limits) -> Result<Loaded, InputError> {
-    load(source(text)?, &spec(), mobile(), limits)
+    load(source(text)?, &spec(), &mobile(), limits)
 }
 
 fn lenient() -> Limits {
@@ -77,7 +77,7 @@ fn only_some_rejects_are_kept() {
 fn warnings_are_counted_or_reject() {
     let text = "phone\n4111111111111111\n4111111111111112\n";
     let cards = |limits: &Limits| {
-        load(source(text).unwrap(), &spec(), "bankcard/1".parse().unwrap(), limits).unwrap()
+        load(source(text).unwrap(), &spec(), &"bankcard/1".parse().unwrap(), limits).unwrap()
     };
     let list = cards(&lenient());
     assert_eq!((list.set.len(), list.warnings["check-digit"], list.rejects.total), (2, 1, 0));
@@ -99,10 +99,10 @@ fn the_copy_gives_the_same_rows_although_the_file_changed() {
     std::fs::write(&path, format!("phone,name,note\n{text}")).unwrap();
     let (spec, key) = (Spec::csv(&path, "phone"), SealKey::generate().unwrap());
     let writer = SealedWriter::new(crate::durable::create_private(&copy).unwrap(), &key, LABEL).unwrap();
-    let first = load(open(&spec, Some(writer)).unwrap(), &spec, mobile(), &lenient()).unwrap();
+    let first = load(open(&spec, Some(writer)).unwrap(), &spec, &mobile(), &lenient()).unwrap();
     std::fs::write(&path, "phone\n").unwrap();
     let reader = SealedReader::new(File::open(&copy).unwrap(), &key, LABEL).unwrap();
-    let second = load(reopen(&spec, reader).unwrap(), &spec, mobile(), &lenient()).unwrap();
+    let second = load(reopen(&spec, reader).unwrap(), &spec, &mobile(), &lenient()).unwrap();
     assert!(first.set == second.set && first.rows == second.rows && first.set.len() == 40_000);
     assert!(!std::fs::read(&copy).unwrap().windows(11).any(|bytes| bytes == b"13000000001"));
 }
@@ -114,7 +114,7 @@ fn a_damaged_copy_is_named() {
     std::fs::write(&path, "phone\n13900000001\n").unwrap();
     let (spec, key) = (Spec::csv(&path, "phone"), SealKey::generate().unwrap());
     let writer = SealedWriter::new(crate::durable::create_private(&copy).unwrap(), &key, LABEL).unwrap();
-    load(open(&spec, Some(writer)).unwrap(), &spec, mobile(), &lenient()).unwrap();
+    load(open(&spec, Some(writer)).unwrap(), &spec, &mobile(), &lenient()).unwrap();
     let mut bytes = std::fs::read(&copy).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&copy, bytes).unwrap();
@@ -130,7 +130,7 @@ fn a_list_that_changes_while_it_is_read_is_named() {
     std::fs::write(&spec.path, "phone\n13900000001\n").unwrap();
     let source = open(&spec, None).unwrap();
     std::fs::write(&spec.path, "phone\n13900000001\n13900000002\n").unwrap();
-    assert!(matches!(load(source, &spec, mobile(), &lenient()), Err(InputError::Changed { .. })));
+    assert!(matches!(load(source, &spec, &mobile(), &lenient()), Err(InputError::Changed { .. })));
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn the_samples_match_as_their_readme_says() {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/samples");
     let list = |name: &str| {
         let spec = Spec::csv(samples.join(name), "phone");
-        load(open(&spec, None).unwrap(), &spec, mobile(), &Limits::default()).unwrap()
+        load(open(&spec, None).unwrap(), &spec, &mobile(), &Limits::default()).unwrap()
     };
     let (a, b) = (list("bank-a.csv"), list("bank-b.csv"));
     assert_eq!((a.rows_read, a.set.len(), a.duplicates, a.rejects.first[0].0), (140, 138, 1, 59));

@@ -169,7 +169,7 @@ impl Files {
         let spec = input.spec();
         let source = input::open(&spec, Some(copy))?;
         let limits = Limits { max_rejects: input.max_rejects, ..Limits::default() };
-        Ok(input::load(source, &spec, input.profile, &limits)?)
+        Ok(input::load(source, &spec, &input.profile, &limits)?)
     }
 
     /// Seals the set, the masked list and what opens it.

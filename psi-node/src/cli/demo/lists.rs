@@ -92,7 +92,7 @@ fn numbers(path: &Path) -> Result<Vec<u64>, Fault> {
     let (mut numbers, mut canonical) = (Vec::new(), Vec::new());
     while let Some(row) = source.row()? {
         let Ok(cell) = row.cells.and_then(|cells| cells.get(0)) else { continue };
-        if profile.canonicalise(&cell, &mut canonical).is_ok() {
+        if profile.canonicalise(&[cell], &mut canonical).is_ok() {
             numbers.extend(std::str::from_utf8(&canonical).ok().and_then(|text| text.parse::<u64>().ok()));
         }
     }
