@@ -45,6 +45,8 @@ pub struct Place {
     pub policy: Vec<(String, String)>,
     /// Its clock.
     pub clock: Arc<dyn Clock>,
+    /// Name of the result's file in the folder.
+    pub output_name: String,
 }
 
 impl Place {
@@ -52,7 +54,8 @@ impl Place {
         let folder = root.join(name);
         fs::create_dir(&folder).unwrap();
         identity::create(&Home::at(&folder).identity_key()).unwrap();
-        Self { folder, name: name.to_owned(), policy: Vec::new(), clock: System::shared() }
+        let (name, output_name) = (name.to_owned(), "out.csv".to_owned());
+        Self { folder, name, policy: Vec::new(), clock: System::shared(), output_name }
     }
 
     /// Sets a line of the job's policy.
@@ -77,7 +80,16 @@ impl Place {
 
     /// The result's file.
     pub fn output(&self) -> PathBuf {
-        self.folder.join("out.csv")
+        self.folder.join(&self.output_name)
+    }
+
+    /// Every result under its name, whatever `{run}` in it stands for.
+    pub fn results(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap().path());
+        let is_result = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("out");
+        let mut results: Vec<PathBuf> = entries.filter(is_result).collect();
+        results.sort();
+        results
     }
 
     /// The folders of finished runs, oldest first.
@@ -194,10 +206,19 @@ impl Homes {
 
     /// Starts serving at `b`.
     pub async fn serve(self) -> Pair {
+        self.serve_behind(async |_, address| (address, ())).await.0
+    }
+
+    /// Starts serving at `b`, behind something: it is told where `b` listens, and returns where `a` is to call.
+    pub async fn serve_behind<W>(
+        self,
+        way: impl AsyncFnOnce(&Self, SocketAddr) -> (SocketAddr, W),
+    ) -> (Pair, W) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let (called, way) = way(&self, address).await;
         let (a_key, b_key) = (self.a.identity().public_key(), self.b.identity().public_key());
-        self.a.write_config(None, "bank-b", b_key, Some(address));
+        self.a.write_config(None, "bank-b", b_key, Some(called));
         self.b.write_config(Some(address), "bank-a", a_key, None);
         let (a, b) = (self.a.open(self.settings), self.b.open(self.settings));
         let (stop, stopped) = oneshot::channel::<()>();
@@ -208,7 +229,7 @@ impl Homes {
             })
             .await
         });
-        Pair { homes: self, a, b, address, stop, serving }
+        (Pair { homes: self, a, b, address, stop, serving }, way)
     }
 }
 

@@ -1,0 +1,137 @@
+//! The four invariants, checked over both nodes' homes after whatever happened to them.
+//!
+//! - I1 a result is absent, or exactly what a plaintext intersection of the two lists gives
+//! - I2 there is no result without both signatures over one statement
+//! - I3 all bytes sent under one key come from exactly one list
+//! - I4 every attempt that disclosed something is counted
+//!
+//! The oracle knows both lists in clear, in every version that they have had, and reads what the nodes left on disk. It shares
+//! the verifier and the formats of the records with them, not their reading of lists, their join or their writing of results:
+//! lists here are plain lines whose first cell is canonical already. With a [`Tap`] it also knows what was sent.
+
+mod opened;
+mod sent;
+mod side;
+
+use std::{collections::BTreeSet, fs};
+
+use self::{opened::Opened, sent::Sent, side::Side};
+use crate::{nodes::Homes, tap::Tap};
+
+/// What the lists were.
+pub struct Oracle {
+    /// `a` and `b`: every version of the list, oldest first.
+    versions: [Vec<String>; 2],
+}
+
+/// What an oracle found, of both sides together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Results under their names.
+    pub results: usize,
+    /// Finished runs.
+    pub runs: usize,
+    /// Attempts that count.
+    pub charged: usize,
+    /// Keys under which something was sent, as far as that is known.
+    pub keys: usize,
+    /// Lists behind results that were opened and compared with what was committed to.
+    pub opened: usize,
+    /// Invariants that are broken, each with its place.
+    pub broken: Vec<String>,
+}
+
+impl Findings {
+    /// Panics with what is broken.
+    #[track_caller]
+    pub fn assert_kept(&self) {
+        assert!(self.broken.is_empty(), "invariants are broken:\n{}", self.broken.join("\n"));
+    }
+}
+
+impl Oracle {
+    /// Knows the lists as they are now.
+    pub fn new(homes: &Homes) -> Self {
+        let mut oracle = Self { versions: [Vec::new(), Vec::new()] };
+        oracle.learn(homes);
+        oracle
+    }
+
+    /// Knows the lists as they are now as well: to be called after one was changed.
+    pub fn learn(&mut self, homes: &Homes) {
+        for (versions, place) in self.versions.iter_mut().zip([&homes.a, &homes.b]) {
+            let list = fs::read_to_string(place.list()).unwrap();
+            if versions.last() != Some(&list) {
+                versions.push(list);
+            }
+        }
+    }
+
+    /// Looks at everything that the nodes left, and at what was heard on the way.
+    pub fn check(&self, homes: &Homes, tap: Option<&Tap>) -> Findings {
+        let sides = [&homes.a, &homes.b].map(Side::read);
+        let sum = |count: fn(&Side<'_>) -> usize| sides.iter().map(count).sum();
+        let mut findings = Findings {
+            results: sum(|side| side.results.len()),
+            runs: sum(|side| side.runs.len()),
+            charged: sum(|side| side.charged.len()),
+            ..Findings::default()
+        };
+        let sent = Sent::gather(&sides, tap, &mut findings.broken);
+        findings.keys = sent.keys();
+        let keys = sides.each_ref().map(|side| side.key);
+        for (index, side) in sides.iter().enumerate() {
+            side.signed_by_both(keys, &mut findings.broken);
+            side.counts_every(&sent, &mut findings.broken);
+            for (run, path) in &side.results {
+                let lists = [index, 1 - index]
+                    .map(|index| self.lists(&sides[index], index, run, &sent, &mut findings));
+                let result = fs::read_to_string(path).unwrap();
+                if !is_intersection(&lists, &result) {
+                    let (name, path) = (&side.place.name, path.display());
+                    findings.broken.push(format!("I1 {name}: {path} is not the intersection"));
+                }
+            }
+        }
+        findings
+    }
+
+    /// Which versions of a side's list a run can have been about.
+    fn lists(
+        &self,
+        side: &Side<'_>,
+        index: usize,
+        run: &str,
+        sent: &Sent,
+        findings: &mut Findings,
+    ) -> Vec<&String> {
+        let versions = &self.versions[index];
+        match opened::version(side, run, versions, sent) {
+            Opened::Version(version) => {
+                findings.opened += 1;
+                vec![version]
+            }
+            Opened::Gone => versions.iter().collect(),
+            Opened::Wrong(reason) => {
+                findings.broken.push(format!("I3 {}: {run}: {reason}", side.place.name));
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// Whether the result is what one version of ours and one of theirs have in common.
+fn is_intersection([ours, theirs]: &[Vec<&String>; 2], result: &str) -> bool {
+    ours.iter().any(|ours| theirs.iter().any(|theirs| intersection(ours, theirs) == result))
+}
+
+/// The heading, and those lines of ours whose identifier is in theirs, in our order.
+pub fn intersection(ours: &str, theirs: &str) -> String {
+    let known: BTreeSet<&str> = theirs.lines().skip(1).map(identifier).collect();
+    let shared = |(index, line): &(usize, &str)| *index == 0 || known.contains(identifier(line));
+    ours.lines().enumerate().filter(shared).map(|(_, line)| format!("{line}\n")).collect()
+}
+
+fn identifier(line: &str) -> &str {
+    line.split(',').next().unwrap_or_default()
+}
