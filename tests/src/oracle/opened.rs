@@ -124,7 +124,7 @@ impl<'a> Opening<'a> {
         })
     }
 
-    fn profile(&self) -> &'static str {
+    fn profile(&self) -> &str {
         self.session.hellos[0].terms.profiles[0].id()
     }
 }
