@@ -339,6 +339,7 @@ impl<'a> Run<'a> {
         let counts = list.counts();
         let join = self.join(list, lists, keys, &record.attempt);
         let (prepared, matches) = talk.meanwhile(join, &AtomicU64::new(0), 0).await?;
+        record.matched(&[matches]);
         let (closing, close) = exchange.close(&[matches])?;
         let signed = self.close(talk, closing, close, early, runs, record).await?;
         let folder = runs.finish(&record.attempt.run_id, &signed)?;

@@ -17,6 +17,7 @@ use psi_core::{
     statement::Statement,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::{
     durable,
@@ -220,16 +221,12 @@ pub struct Attempt {
     pub peer: String,
     /// Its key.
     pub peer_key: String,
-    /// The identifier type.
-    pub profile: String,
     /// `initiator` or `responder`.
     pub role: String,
     /// When our Commit was sent, in seconds since 1970: from then on something is disclosed, and the attempt counts.
     pub committed: Option<u64>,
-    /// Items of our list.
-    pub items_ours: u64,
-    /// Items of the peer's list: as many identifiers could it test.
-    pub items_theirs: u64,
+    /// What was compared, a list each type of identifier.
+    pub lists: Vec<AttemptList>,
     /// How far it came.
     pub state: State,
     /// Where the result goes.
@@ -237,6 +234,21 @@ pub struct Attempt {
     /// Code and text of the error that ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// One list of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttemptList {
+    /// The type of its identifiers.
+    pub profile: String,
+    /// Items of our list.
+    pub items_ours: u64,
+    /// Items of the peer's list: as many identifiers could it test.
+    pub items_theirs: u64,
+    /// Identifiers that both have, once the lists were joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matches: Option<u64>,
 }
 
 /// The records of attempts of a node.
@@ -280,7 +292,7 @@ impl Attempts {
         match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(damaged(&path, &error)),
-            Ok(json) => serde_json::from_slice(&json).map(Some).map_err(|error| damaged(&path, &error)),
+            Ok(json) => parse(&json).map(Some).map_err(|error| damaged(&path, &error)),
         }
     }
 
@@ -346,6 +358,17 @@ impl Attempts {
     }
 }
 
+/// A record that has its one list's fields beside the others was written before there could be several.
+fn parse(json: &[u8]) -> serde_json::Result<Attempt> {
+    let mut record: Map<String, Value> = serde_json::from_slice(json)?;
+    if record.contains_key("profile") {
+        let fields = ["profile", "items_ours", "items_theirs"];
+        let list: Map<_, _> = fields.iter().filter_map(|field| record.remove_entry(*field)).collect();
+        record.insert("lists".to_owned(), Value::Array(vec![Value::Object(list)]));
+    }
+    serde_json::from_value(Value::Object(record))
+}
+
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), Fault> {
     durable::replace(path, content).map_err(|error| storage(path, &error))
 }
@@ -356,4 +379,55 @@ pub(crate) fn storage(path: &Path, error: &io::Error) -> Fault {
 
 fn damaged(path: &Path, error: &dyn std::fmt::Display) -> Fault {
     Fault::new(Code::State, format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = r#"{
+  "run_id": "20261122T120000Z-00112233", "job": "agents", "agreement": "AGR-1", "peer": "bank-b",
+  "peer_key": "ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=", "profile": "cn.mobile/1", "role": "initiator",
+  "committed": 1800000000, "items_ours": 138, "items_theirs": 150, "state": "complete", "output": "/out/a.csv"
+}"#;
+
+    fn list(profile: &str, items: [u64; 2], matches: Option<u64>) -> AttemptList {
+        AttemptList { profile: profile.into(), items_ours: items[0], items_theirs: items[1], matches }
+    }
+
+    fn attempts() -> (tempfile::TempDir, Attempts) {
+        let folder = tempfile::tempdir().unwrap();
+        let attempts = Attempts::of(&Home::at(folder.path()));
+        (folder, attempts)
+    }
+
+    #[test]
+    fn records_of_the_first_form_are_still_read() {
+        let (_folder, attempts) = attempts();
+        let first = parse(FIRST.as_bytes()).unwrap();
+        assert_eq!(first.lists, [list("cn.mobile/1", [138, 150], None)]);
+        fs::create_dir_all(&attempts.folder).unwrap();
+        fs::write(attempts.path(&first.run_id), FIRST).unwrap();
+        let key: PublicKey = first.peer_key.parse().unwrap();
+        assert_eq!(attempts.count_since("agents", key, 1_799_999_999).unwrap(), 1);
+        assert_eq!(attempts.count_since("agents", key, 1_800_000_000).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_record_holds_every_list() {
+        let (_folder, attempts) = attempts();
+        let lists = vec![list("cn.mobile/1", [3, 4], Some(2)), list("cn.rid/1", [5, 6], None)];
+        let attempt = Attempt { lists, ..parse(FIRST.as_bytes()).unwrap() };
+        attempts.write(&attempt).unwrap();
+        assert_eq!(attempts.read(&attempt.run_id).unwrap(), Some(attempt));
+    }
+
+    #[test]
+    fn what_is_no_record_is_named() {
+        for (right, wrong) in
+            [("\"profile\": \"cn.mobile/1\",", ""), ("\"job\"", "\"jobs\""), ("138", "-1"), ("}", "")]
+        {
+            assert!(parse(FIRST.replace(right, wrong).as_bytes()).is_err(), "{wrong}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
 };
 
-use psi_core::{session::Agreed, transcript::Transcript};
+use psi_core::{identifier::Profile, session::Agreed, transcript::Transcript};
 
 use super::{Run, list};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     fault::{Code, Fault},
     node::Node,
     output,
-    runs::{self, Attempt, Attempts, State},
+    runs::{self, Attempt, AttemptList, Attempts, State},
 };
 
 /// The record of this attempt.
@@ -30,11 +30,9 @@ impl Record {
             agreement: run.job.agreement.clone(),
             peer: run.job.peer.clone(),
             peer_key: run.peer.key.to_string(),
-            profile: run.job.input.profile.id().to_owned(),
             role: agreed.ours().role.name().to_owned(),
             committed: None,
-            items_ours: agreed.ours().items[0],
-            items_theirs: agreed.theirs().items[0],
+            lists: lists(agreed),
             state: State::Agreed,
             output: output::path(&run.job.output, &run.job_name, id),
             error: None,
@@ -53,6 +51,13 @@ impl Record {
         self.attempts.write(&self.attempt)
     }
 
+    /// What was found, in the order of the lists.
+    pub(super) fn matched(&mut self, matches: &[u64]) {
+        for (list, matches) in self.attempt.lists.iter_mut().zip(matches) {
+            list.matches = Some(*matches);
+        }
+    }
+
     /// Keeps the transcript of a run that failed, as far as it came.
     pub(super) fn keep(&self, transcript: &Transcript) -> Result<(), Fault> {
         self.attempts.keep_transcript(&self.attempt.run_id, &transcript.encode())
@@ -64,6 +69,18 @@ impl Record {
         self.attempt.error = fault.map(|fault| format!("{}: {fault}", fault.code));
         self.write()
     }
+}
+
+fn lists(agreed: &Agreed) -> Vec<AttemptList> {
+    let (ours, theirs) = (agreed.ours(), agreed.theirs());
+    let items = ours.items.iter().zip(&theirs.items);
+    let list = |(profile, (ours, theirs)): (&Profile, (&u64, &u64))| AttemptList {
+        profile: profile.id().to_owned(),
+        items_ours: *ours,
+        items_theirs: *theirs,
+        matches: None,
+    };
+    ours.terms.profiles.iter().zip(items).map(list).collect()
 }
 
 /// One run of a job at a time, across the processes of this home.
