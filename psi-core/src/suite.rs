@@ -68,10 +68,20 @@ impl SuiteId {
         Self::ALL.iter().copied().find(|id| id.name() == name)
     }
 
-    /// The arithmetic behind the name.
+    /// The arithmetic behind the name, with the fastest instructions of this CPU.
     pub fn suite(self) -> &'static dyn Suite {
         match self {
-            Self::Ristretto255Sha512 => &ristretto255::Ristretto255,
+            Self::Ristretto255Sha512 => &ristretto255::on_paths()[0],
+        }
+    }
+
+    /// The same arithmetic with each set of instructions that this CPU has, by name, the fastest first: for whoever
+    /// measures or compares them. The results are equal.
+    pub fn suites(self) -> Vec<(&'static str, &'static dyn Suite)> {
+        match self {
+            Self::Ristretto255Sha512 => {
+                ristretto255::on_paths().iter().map(|suite| (suite.path(), suite as _)).collect()
+            }
         }
     }
 }
@@ -252,6 +262,7 @@ mod tests {
             assert_eq!(SuiteId::from_code(id.code()), Some(id));
             assert_eq!(SuiteId::from_name(id.name()), Some(id));
             assert_eq!(id.suite().id(), id);
+            assert!(id.suites().iter().all(|(_, suite)| suite.id() == id));
             assert!(id.hash_to_group_dst().ends_with(id.name().as_bytes()));
         }
         assert_eq!(SuiteId::from_code(0), None);

@@ -4,6 +4,7 @@
 //! its row of the error table gives the exit status. Nothing is coloured, so there is nothing for `NO_COLOR` to switch off
 //! but clap's own usage and the log, which both heed it.
 
+mod bench;
 mod config;
 mod demo;
 mod id;
@@ -106,6 +107,8 @@ enum Command {
     Serve,
     /// Check a finished run offline
     Verify(verify::Args),
+    /// Measure what this machine does, and how long an exchange would take
+    Bench(bench::Args),
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -135,6 +138,7 @@ impl Command {
             Self::Run(args) => args.execute(&global.home(), &global.psi()),
             Self::Serve => serve::execute(&global.home()),
             Self::Verify(args) => args.execute(&global.home()),
+            Self::Bench(args) => args.execute(),
             Self::Config(command) => command.execute(&global.home()),
             Self::Completions { shell } => completions(shell),
         }

@@ -1,6 +1,7 @@
 //! The node: lists, peers, jobs, mutual TLS, and the program `psi`.
 
 pub mod audit;
+pub mod bench;
 pub mod clock;
 pub mod config;
 pub mod durable;

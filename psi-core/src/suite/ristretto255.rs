@@ -10,6 +10,8 @@
 //! H(x) that are secret: its timing depends on 128-bit hash outputs that nobody can predict who doesn't hold the whole
 //! list already, and neither on k nor on the value of a point.
 
+use std::sync::LazyLock;
+
 use curve25519_dalek::constants::RISTRETTO_BASEPOINT_COMPRESSED;
 use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
 use curve25519_dalek::scalar::Scalar as Integer;
@@ -25,9 +27,22 @@ use crate::element::{Element, ElementAt, ElementFault};
 /// Points that share one inversion. From 256 on the inversion is below 2 % of an encoding.
 const SUB_BATCH: usize = 512;
 
-/// The suite; it has no state.
+/// The suite, with the instructions that its batches use.
 #[derive(Debug)]
-pub(super) struct Ristretto255;
+pub(super) struct Ristretto255(Path);
+
+/// The suite on every path of this CPU, the fastest first.
+pub(super) fn on_paths() -> &'static [Ristretto255] {
+    static ON_PATHS: LazyLock<Vec<Ristretto255>> =
+        LazyLock::new(|| Path::available().iter().copied().map(Ristretto255).collect());
+    &ON_PATHS
+}
+
+impl Ristretto255 {
+    pub(super) fn path(&self) -> &'static str {
+        self.0.name()
+    }
+}
 
 impl Group for Ristretto255 {
     fn scalar_from_wide(&self, wide: &[u8; 64]) -> Scalar {
@@ -76,7 +91,7 @@ impl Suite for Ristretto255 {
 
     fn hash_to_group(&self, dst: &[u8], prefix: &[u8], messages: &[&[u8]], out: &mut [Element]) {
         // 1·H(m) goes through the very stages that k·H(m) goes through.
-        mask_all(&Integer::ONE, dst, prefix, messages, out, false);
+        mask_all(self.0, &Integer::ONE, dst, prefix, messages, out, false);
     }
 
     fn mask(
@@ -89,8 +104,8 @@ impl Suite for Ristretto255 {
         weigh: Option<Weigh<'_>>,
     ) -> Option<Composites> {
         let k = unpack(k);
-        let points = mask_all(&k, dst, prefix, messages, out, weigh.is_some());
-        weigh.map(|weigh| composites_with_key(&k, &points, &weigh(out)))
+        let points = mask_all(self.0, &k, dst, prefix, messages, out, weigh.is_some());
+        weigh.map(|weigh| composites_with_key(self.0, &k, &points, &weigh(out)))
     }
 
     fn evaluate(
@@ -101,8 +116,8 @@ impl Suite for Ristretto255 {
         weigh: Option<Weigh<'_>>,
     ) -> Result<Option<Composites>, ElementAt> {
         let k = unpack(k);
-        let points = evaluate_all(&k, elements, out, weigh.is_some())?;
-        Ok(weigh.map(|weigh| composites_with_key(&k, &points, &weigh(out))))
+        let points = evaluate_all(self.0, &k, elements, out, weigh.is_some())?;
+        Ok(weigh.map(|weigh| composites_with_key(self.0, &k, &points, &weigh(out))))
     }
 
     fn combine(
@@ -112,22 +127,23 @@ impl Suite for Ristretto255 {
         weights: &[i128],
     ) -> Result<Composites, (Side, ElementAt)> {
         let of = |side| move |at| (side, at);
-        let c = decode_all(c).map_err(of(Side::C))?;
-        let d = decode_all(d).map_err(of(Side::D))?;
-        let [m, z] = Path::best().combine2(&c, &d, weights);
+        let c = decode_all(self.0, c).map_err(of(Side::C))?;
+        let d = decode_all(self.0, d).map_err(of(Side::D))?;
+        let [m, z] = self.0.combine2(&c, &d, weights);
         Ok(Composites { m, z })
     }
 }
 
 /// M from the points, Z = k·M: the key saves the prover the second sum.
-fn composites_with_key(k: &Integer, points: &Points, weights: &[i128]) -> Composites {
-    let m = Path::best().combine(points, weights);
+fn composites_with_key(path: Path, k: &Integer, points: &Points, weights: &[i128]) -> Composites {
+    let m = path.combine(points, weights);
     let point = CompressedRistretto(m).decompress().expect("a sum is encoded canonically");
     Composites { m, z: (point * k).compress().to_bytes() }
 }
 
 /// `out[i]` = k·H(prefix ‖ messages\[i\]), a sub-batch at a time; keeps the H(m_i) only where they are needed.
 fn mask_all(
+    path: Path,
     k: &Integer,
     dst: &[u8],
     prefix: &[u8],
@@ -137,7 +153,7 @@ fn mask_all(
 ) -> Points {
     assert_eq!(messages.len(), out.len(), "one output a message");
     assert!(dst.len() <= 255, "a tag of at most 255 bytes");
-    let (path, k) = (Path::best(), Zeroizing::new(k.to_bytes()));
+    let k = Zeroizing::new(k.to_bytes());
     let sub_batches = messages.par_chunks(SUB_BATCH).zip(out.par_chunks_mut(SUB_BATCH));
     let parts = sub_batches.map(|(messages, out)| {
         let mut uniform = Zeroizing::new(vec![[0; 64]; messages.len()]);
@@ -146,45 +162,45 @@ fn mask_all(
         path.mask(&k, &uniform, out, keep.then_some(&mut points));
         points
     });
-    joined(parts.collect())
+    joined(path, parts.collect())
 }
 
 /// `out[i]` = k·elements\[i\], a sub-batch at a time, each checked before it is multiplied; on an error `out` means nothing.
 fn evaluate_all(
+    path: Path,
     k: &Integer,
     elements: &[Element],
     out: &mut [Element],
     keep: bool,
 ) -> Result<Points, ElementAt> {
     assert_eq!(elements.len(), out.len(), "one output an element");
-    let (path, k) = (Path::best(), Zeroizing::new(k.to_bytes()));
+    let k = Zeroizing::new(k.to_bytes());
     let sub_batches = elements.par_chunks(SUB_BATCH).zip(out.par_chunks_mut(SUB_BATCH)).enumerate();
     let parts = sub_batches.map(|(at, (elements, out))| {
         let mut points = Points::new(path);
         let done = path.evaluate(&k, elements, out, keep.then_some(&mut points));
         done.map(|()| points).map_err(|bad| fault_in(at, bad))
     });
-    in_order(parts.collect())
+    in_order(path, parts.collect())
 }
 
 /// Decodes all or names the first that can't be.
-fn decode_all(elements: &[Element]) -> Result<Points, ElementAt> {
-    let path = Path::best();
+fn decode_all(path: Path, elements: &[Element]) -> Result<Points, ElementAt> {
     let parts = elements.par_chunks(SUB_BATCH).enumerate().map(|(at, elements)| {
         let mut points = Points::new(path);
         path.decode(elements, &mut points).map(|()| points).map_err(|bad| fault_in(at, bad))
     });
-    in_order(parts.collect())
+    in_order(path, parts.collect())
 }
 
 /// The parts as one, or the fault of the first part that has one, however the threads finished.
-fn in_order(parts: Vec<Result<Points, ElementAt>>) -> Result<Points, ElementAt> {
-    parts.into_iter().collect::<Result<Vec<_>, _>>().map(joined)
+fn in_order(path: Path, parts: Vec<Result<Points, ElementAt>>) -> Result<Points, ElementAt> {
+    parts.into_iter().collect::<Result<Vec<_>, _>>().map(|parts| joined(path, parts))
 }
 
-fn joined(parts: Vec<Points>) -> Points {
+fn joined(path: Path, parts: Vec<Points>) -> Points {
     let mut parts = parts.into_iter();
-    let mut all = parts.next().unwrap_or_else(|| Points::new(Path::best()));
+    let mut all = parts.next().unwrap_or_else(|| Points::new(path));
     parts.for_each(|part| all.append(&part));
     all
 }

@@ -80,6 +80,17 @@ pub(crate) fn bytes(number: u64) -> String {
     }
 }
 
+/// Seconds in the unit that people would choose.
+pub(crate) fn span(seconds: f64) -> String {
+    let minutes = (seconds / 60.0).round() as u64;
+    match seconds {
+        ..10.0 => format!("{seconds:.1} s"),
+        10.0..120.0 => format!("{seconds:.0} s"),
+        _ if minutes < 120 => format!("{minutes} min"),
+        _ => format!("{} h {} min", minutes / 60, minutes % 60),
+    }
+}
+
 /// Lines of `name  value`, the values in one column.
 pub(crate) fn table(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
@@ -112,6 +123,20 @@ mod tests {
         }
         assert_eq!((count(1, "row", "rows"), count(0, "row", "rows")), ("1 row".into(), "0 rows".into()));
         assert_eq!(bytes(12_345), "12.3 kB");
+    }
+
+    #[test]
+    fn spans_have_the_unit_that_fits() {
+        let cases = [
+            (0.14, "0.1 s"),
+            (17.8, "18 s"),
+            (177.0, "3 min"),
+            (7200.0, "2 h 0 min"),
+            (12_345.0, "3 h 26 min"),
+        ];
+        for (seconds, text) in cases {
+            assert_eq!(span(seconds), text);
+        }
     }
 
     #[test]
