@@ -24,7 +24,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::{
     fault::{Code, Fault},
-    input::Spec,
+    input::{Delimiter, Encoding, Format, Spec},
     tls::{endpoint::Endpoint, proxy::Proxy},
 };
 
@@ -97,8 +97,19 @@ pub struct Job {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
-    /// A CSV file in UTF-8 with a heading.
+    /// The file: CSV, TSV, XLSX, JSON Lines or Parquet.
     pub path: PathBuf,
+    /// How it is laid out, if its ending doesn't tell.
+    #[serde(default, deserialize_with = "parsed_option")]
+    pub format: Option<Format>,
+    /// How a text file encodes characters: `utf-8`, `gb18030`, `gbk` or `utf-16`.
+    #[serde(default, deserialize_with = "parsed")]
+    pub encoding: Encoding,
+    /// What stands between the cells of a CSV file; looked for in its heading if absent.
+    #[serde(default, deserialize_with = "parsed_option")]
+    pub delimiter: Option<Delimiter>,
+    /// The sheet of a workbook with several.
+    pub sheet: Option<String>,
     /// The column with the identifiers.
     pub column: String,
     /// The type of the identifiers, such as `cn.mobile/1`.
@@ -112,7 +123,9 @@ pub struct Input {
 impl Input {
     /// How to read it.
     pub fn spec(&self) -> Spec {
-        Spec::csv(&self.path, &self.column)
+        let spec = Spec::of(&self.path, vec![self.column.clone()]);
+        let (encoding, delimiter, sheet) = (self.encoding, self.delimiter, self.sheet.clone());
+        Spec { format: self.format.unwrap_or(spec.format), encoding, delimiter, sheet, ..spec }
     }
 }
 
@@ -208,6 +221,9 @@ impl Config {
             }
             if job.input.profile.parts().len() > 1 {
                 return Err(format!("jobs.{name}.input: {} is over several columns", job.input.profile));
+            }
+            if let Some(misfit) = job.input.spec().misfit() {
+                return Err(format!("jobs.{name}.input: {misfit}"));
             }
             if job.policy.min_items > job.policy.max_items {
                 return Err(format!("jobs.{name}.policy: min_items is above max_items"));

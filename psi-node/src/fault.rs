@@ -109,10 +109,10 @@ table! {
         "the list lacks the column, or has it twice"
         "name a column that the heading has once";
     Encoding 22 "input-encoding" 5 Internal Never
-        "the list is not UTF-8"
-        "export it as UTF-8";
+        "the list is not in the encoding that the job names, which is UTF-8 unless it says otherwise"
+        "name the encoding (--encoding gb18030, gbk or utf-16), or export the list as UTF-8";
     Structure 23 "input-structure" 5 Internal Never
-        "the list breaks the rules of CSV at the place named"
+        "the list breaks the rules of its format at the place named"
         "mend the place, or export the list again";
     EmptyList 24 "input-empty" 5 Internal Never
         "the list has no rows"
@@ -123,6 +123,9 @@ table! {
     Changed 26 "input-changed" 5 Internal Later
         "the list changed while it was read"
         "write exports to another name and rename them when they are complete";
+    Format 27 "input-format" 5 Internal Never
+        "the list is of another format than the one named, or of one that this program can't read"
+        "name the format (--format), or save the list as one of CSV, XLSX and JSON Lines";
     OutputExists 30 "output-exists" 5 Internal Never
         "a result is never written over another"
         "move the old result away, or put {run} into the output's name";

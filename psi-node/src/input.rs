@@ -8,19 +8,27 @@
 //! One file a format under `input/`, each a [`Source`]; one line in `over` below. Errors carry a place and never what
 //! stands there.
 
+mod columns;
 mod csv;
+mod error;
+mod feed;
+mod layout;
+mod text;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use psi_core::identifier::{BuildError, CanonicalSet, Profile, Reject, SetBuilder, Warning};
+use psi_core::identifier::{CanonicalSet, Profile, Reject, SetBuilder, Warning};
 use zeroize::Zeroizing;
+
+pub use error::{InputError, Place};
+use feed::Feed;
+pub use layout::{Delimiter, Encoding, Format};
 
 use crate::join::Bitmap;
 use crate::seal::{SealedReader, SealedWriter};
@@ -53,7 +61,8 @@ pub struct Row<'a> {
 /// The cells of the wanted columns, in the order of [`Spec::columns`].
 #[derive(Clone, Copy)]
 pub struct Cells<'a> {
-    text: &'a str,
+    /// UTF-8, cut at ASCII characters.
+    text: &'a [u8],
     cells: &'a [Cell],
 }
 
@@ -82,8 +91,8 @@ impl<'a> Cells<'a> {
     /// If this cell can't be used, although others of the row can.
     pub fn get(&self, index: usize) -> Result<Cow<'a, str>, RowFault> {
         match &self.cells[index] {
-            Cell::Plain(range) => Ok(self.text[range.clone()].into()),
-            Cell::Doubled(range) => Ok(self.text[range.clone()].replace("\"\"", "\"").into()),
+            Cell::Plain(range) => Ok(text::valid(&self.text[range.clone()]).into()),
+            Cell::Doubled(range) => Ok(text::valid(&self.text[range.clone()]).replace("\"\"", "\"").into()),
         }
     }
 }
@@ -125,14 +134,6 @@ impl RowFault {
     }
 }
 
-/// How a file is laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Format {
-    /// Comma-separated values as in RFC 4180, in UTF-8, with a heading.
-    Csv,
-}
-
 /// What to read and how.
 #[derive(Debug, Clone)]
 pub struct Spec {
@@ -140,6 +141,12 @@ pub struct Spec {
     pub path: PathBuf,
     /// How it is laid out.
     pub format: Format,
+    /// How a text file encodes characters.
+    pub encoding: Encoding,
+    /// What stands between cells; looked for in the heading if absent.
+    pub delimiter: Option<Delimiter>,
+    /// The sheet of a workbook; needed only where it has several.
+    pub sheet: Option<String>,
     /// The columns that are wanted, each once.
     pub columns: Vec<String>,
     /// The longest row, in bytes.
@@ -147,9 +154,30 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// A CSV file with one wanted column and rows of at most 1 MiB.
+    /// A file of the format that its ending names, in UTF-8, with rows of at most 1 MiB.
+    pub fn of(path: impl Into<PathBuf>, columns: Vec<String>) -> Self {
+        let path = path.into();
+        let format = Format::of(&path);
+        let encoding = Encoding::Utf8;
+        Self { path, format, encoding, delimiter: None, sheet: None, columns, max_row_bytes: 1 << 20 }
+    }
+
+    /// A CSV file with one wanted column.
     pub fn csv(path: impl Into<PathBuf>, column: impl Into<String>) -> Self {
-        Self { path: path.into(), format: Format::Csv, columns: vec![column.into()], max_row_bytes: 1 << 20 }
+        Self { format: Format::Csv, ..Self::of(path, vec![column.into()]) }
+    }
+
+    /// What is said of the file that has no meaning for its format.
+    pub fn misfit(&self) -> Option<&'static str> {
+        let (text, csv) = (self.format.is_text(), self.format == Format::Csv);
+        match self {
+            Self { encoding, .. } if *encoding != Encoding::Utf8 && !text => {
+                Some("encoding is for csv, tsv and jsonl")
+            }
+            Self { delimiter: Some(_), .. } if !csv => Some("delimiter is for csv"),
+            Self { sheet: Some(_), format, .. } if *format != Format::Xlsx => Some("sheet is for xlsx"),
+            _ => None,
+        }
     }
 }
 
@@ -157,25 +185,20 @@ impl Spec {
 ///
 /// Only regular files: a FIFO would block, a device would never end.
 pub fn open(spec: &Spec, copy: Option<SealedWriter<File>>) -> Result<Box<dyn Source>, InputError> {
-    let failed = |source| InputError::Open { path: spec.path.clone(), source };
-    let no_wait = nix::fcntl::OFlag::O_NONBLOCK.bits();
-    let file = OpenOptions::new().read(true).custom_flags(no_wait).open(&spec.path).map_err(failed)?;
-    let meta = file.metadata().map_err(failed)?;
-    if let Some(kind) = not_a_file(&meta) {
-        return Err(InputError::NotAFile { path: spec.path.clone(), kind });
-    }
-    let watched = Some((file.try_clone().map_err(failed)?, stamp(&meta)));
-    over(spec, Feed { inner: Box::new(file), watched, copy, path: spec.path.clone() })
+    over(spec, Feed::open(&spec.path, copy)?)
 }
 
 /// Opens the sealed copy of a list.
 pub fn reopen(spec: &Spec, copy: SealedReader<File>) -> Result<Box<dyn Source>, InputError> {
-    over(spec, Feed { inner: Box::new(copy), watched: None, copy: None, path: spec.path.clone() })
+    over(spec, Feed::sealed(&spec.path, copy))
 }
 
 fn over(spec: &Spec, feed: Feed) -> Result<Box<dyn Source>, InputError> {
     match spec.format {
-        Format::Csv => Ok(Box::new(csv::Csv::new(feed, spec)?)),
+        Format::Csv | Format::Tsv => Ok(Box::new(csv::Csv::new(feed, spec)?)),
+        Format::Xlsx | Format::JsonLines | Format::Parquet => {
+            Err(InputError::NotBuiltIn { path: spec.path.clone(), format: spec.format })
+        }
     }
 }
 
@@ -361,143 +384,6 @@ impl fmt::Debug for RowMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RowMap").field("rows", &self.len()).finish_non_exhaustive()
     }
-}
-
-/// Where in a file: line and byte column, from 1.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The file.
-    pub path: PathBuf,
-    /// From 1, with the heading.
-    pub line: u64,
-    /// From 1, in bytes.
-    pub column: u64,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.path.display(), self.line, self.column)
-    }
-}
-
-/// Why a list can't be used. Has a place, never content.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "each variant's fields are named after what its text says")]
-pub enum InputError {
-    /// There is no such file, or no right to read it.
-    #[error("{}: can't be opened: {source}", path.display())]
-    Open { path: PathBuf, source: io::Error },
-    /// A folder, pipe, socket or device.
-    #[error("{}: expected a regular file, got a {kind}", path.display())]
-    NotAFile { path: PathBuf, kind: &'static str },
-    /// Reading failed on the way, or the sealed copy is damaged.
-    #[error("{}: can't be read: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    /// The sealed copy can't be written.
-    #[error("{}: the sealed copy can't be written: {source}", path.display())]
-    Copy { path: PathBuf, source: io::Error },
-    /// Size or time of the file differ before and after reading.
-    #[error("{}: changed while it was read", path.display())]
-    Changed { path: PathBuf },
-    /// Not a byte in it.
-    #[error("{}: empty file", path.display())]
-    Empty { path: PathBuf },
-    /// A heading, but no row.
-    #[error("{}: no rows after the heading", path.display())]
-    NoRows { path: PathBuf },
-    /// UTF-16, with or without a byte order mark.
-    #[error("{}: encoded in UTF-16, expected UTF-8", path.display())]
-    Utf16 { path: PathBuf },
-    /// Another encoding, or damage.
-    #[error("{at}: not UTF-8")]
-    NotUtf8 { at: Place },
-    /// A zero byte.
-    #[error("{at}: zero byte")]
-    Nul { at: Place },
-    /// A carriage return that no line feed follows, outside quotes.
-    #[error("{at}: carriage return without line feed")]
-    LoneCarriageReturn { at: Place },
-    /// The file, or the longest allowed row, ends inside quotes.
-    #[error("{at}: quote opened here is never closed")]
-    UnclosedQuote { at: Place },
-    /// Neither comma nor end of line after a closing quote.
-    #[error("{at}: expected a comma or the end of the line after the closing quote")]
-    StrayQuote { at: Place },
-    /// A row beyond the limit.
-    #[error("{at}: row is too long: at most {limit} bytes")]
-    RowTooLong { at: Place, limit: usize },
-    /// The heading doesn't have the column.
-    #[error("{}: no column {column:?}; {hint}", path.display())]
-    MissingColumn { path: PathBuf, column: String, hint: String },
-    /// The heading has it more than once.
-    #[error("{}: column {column:?} stands at {first} and at {second}", path.display())]
-    DoubledColumn { path: PathBuf, column: String, first: usize, second: usize },
-    /// More rows were rejected than the limit allows.
-    #[error("{}: {rejected} of {rows} rows rejected, at most {percent} % allowed; the first in line {line}: {fault}", path.display())]
-    TooManyRejects { path: PathBuf, rejected: u64, rows: u64, percent: f64, line: u64, fault: RowFault },
-    /// More than a set can hold.
-    #[error("{}: {source}", path.display())]
-    Full { path: PathBuf, source: BuildError },
-}
-
-/// Bytes on their way in. What passes is copied, sealed, so that the very same rows can be read again.
-struct Feed {
-    inner: Box<dyn Read + Send>,
-    watched: Option<(File, Stamp)>,
-    copy: Option<SealedWriter<File>>,
-    path: PathBuf,
-}
-
-/// Size, inode and time of the last change.
-type Stamp = (u64, u64, i64, i64);
-
-impl Feed {
-    /// Reads some bytes; 0 at the end.
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, InputError> {
-        let read = loop {
-            match self.inner.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => {
-                    break result.map_err(|source| InputError::Read { path: self.path.clone(), source })?;
-                }
-            }
-        };
-        if let Some(copy) = &mut self.copy {
-            let copied = copy.write_all(&buffer[..read]);
-            copied.map_err(|source| InputError::Copy { path: self.path.clone(), source })?;
-        }
-        Ok(read)
-    }
-
-    fn finish(self) -> Result<(), InputError> {
-        let path = &self.path;
-        if let Some((file, before)) = &self.watched {
-            let meta = file.metadata().map_err(|source| InputError::Read { path: path.clone(), source })?;
-            if stamp(&meta) != *before {
-                return Err(InputError::Changed { path: path.clone() });
-            }
-        }
-        let Some(copy) = self.copy else { return Ok(()) };
-        let sealed = copy.finish().and_then(|file| file.sync_all());
-        sealed.map_err(|source| InputError::Copy { path: path.clone(), source })
-    }
-}
-
-fn stamp(meta: &Metadata) -> Stamp {
-    (meta.len(), meta.ino(), meta.mtime(), meta.mtime_nsec())
-}
-
-fn not_a_file(meta: &Metadata) -> Option<&'static str> {
-    let kind = meta.file_type();
-    let names = [
-        (kind.is_dir(), "folder"),
-        (kind.is_fifo(), "pipe"),
-        (kind.is_socket(), "socket"),
-        (kind.is_char_device() || kind.is_block_device(), "device"),
-        (!kind.is_file(), "special file"),
-    ];
-    names.into_iter().find(|(applies, _)| *applies).map(|(_, name)| name)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use psi_node::{
     config::{Config, Input, Job, OutputMode, Policy, edit::Edit},
     fault::{Code, Fault},
     home::Home,
+    input::{Delimiter, Encoding, Format},
 };
 
 use super::print;
@@ -36,9 +37,11 @@ pub(crate) struct Add {
     /// Our name for the peer
     #[arg(long)]
     pub(super) peer: String,
-    /// Our list: CSV in UTF-8 with a heading
+    /// Our list
     #[arg(long, value_name = "FILE")]
     pub(super) input: PathBuf,
+    #[command(flatten)]
+    pub(super) layout: Layout,
     /// The column with the identifiers
     #[arg(long)]
     pub(super) column: String,
@@ -77,6 +80,23 @@ pub(crate) struct Add {
     pub(super) max_runs_per_day: u32,
 }
 
+/// How a list is laid out.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Layout {
+    /// csv, tsv, xlsx, jsonl or parquet; else by the file's ending
+    #[arg(long)]
+    pub(super) format: Option<Format>,
+    /// utf-8, gb18030, gbk or utf-16
+    #[arg(long, default_value_t)]
+    pub(super) encoding: Encoding,
+    /// What stands between the cells of a CSV file, such as ; or tab; else by its heading
+    #[arg(long, value_name = "MARK")]
+    pub(super) delimiter: Option<Delimiter>,
+    /// The sheet of a workbook with several
+    #[arg(long, value_name = "NAME")]
+    pub(super) sheet: Option<String>,
+}
+
 impl Command {
     pub(super) fn execute(&self, home: &Home) -> Result<(), Fault> {
         match self {
@@ -107,6 +127,10 @@ impl Add {
             purpose: self.purpose.clone(),
             input: Input {
                 path: full(&self.input)?,
+                format: self.layout.format,
+                encoding: self.layout.encoding,
+                delimiter: self.layout.delimiter,
+                sheet: self.layout.sheet.clone(),
                 column: self.column.clone(),
                 profile: self.profile.clone(),
                 max_rejects: self.max_rejects,

@@ -20,6 +20,7 @@ use crate::{
     durable,
     fault::{Code, Fault},
     identity::PublicKey,
+    input::Encoding,
     tls::endpoint::Endpoint,
 };
 
@@ -240,6 +241,17 @@ fn job_table(job: &Job) -> Table {
 fn input_table(input: &Input) -> InlineTable {
     let mut table = InlineTable::new();
     table.insert("path", input.path.to_string_lossy().into_owned().into());
+    let optional = [
+        ("format", input.format.map(|format| format.to_string())),
+        ("encoding", (input.encoding != Encoding::Utf8).then(|| input.encoding.to_string())),
+        ("delimiter", input.delimiter.map(|delimiter| delimiter.to_string())),
+        ("sheet", input.sheet.clone()),
+    ];
+    for (key, text) in optional {
+        text.into_iter().for_each(|text| {
+            table.insert(key, text.into());
+        });
+    }
     table.insert("column", input.column.as_str().into());
     table.insert("profile", input.profile.id().into());
     table.insert("max_rejects", input.max_rejects.into());
@@ -264,7 +276,7 @@ fn policy_table(policy: &Policy) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Identity;
+    use crate::{identity::Identity, input::Format};
 
     const TEXT: &str = "\
 # ours
@@ -294,8 +306,16 @@ key = \"ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\"
 
     fn job(peer: &str) -> Job {
         let profile = "cn.mobile/1".parse().unwrap();
-        let input =
-            Input { path: "/data/a \"x\".csv".into(), column: "手机".into(), profile, max_rejects: 0.0 };
+        let input = Input {
+            path: "/data/a \"x\".csv".into(),
+            format: Some(Format::Tsv),
+            encoding: Encoding::Gbk,
+            delimiter: None,
+            sheet: None,
+            column: "手机".into(),
+            profile,
+            max_rejects: 0.0,
+        };
         let policy = Policy {
             output: OutputMode::Mutual,
             proved: false,
@@ -326,6 +346,7 @@ key = \"ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\"
         let (added, wanted) = (&config.jobs["agents"], job("bank-b"));
         assert_eq!(added.terms(), wanted.terms());
         assert_eq!((&added.input.path, &added.output), (&wanted.input.path, &wanted.output));
+        assert_eq!((added.input.format, added.input.encoding), (Some(Format::Tsv), Encoding::Gbk));
         assert_eq!(added.agreement, "AGR-1");
     }
 

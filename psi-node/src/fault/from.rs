@@ -75,7 +75,13 @@ impl From<InputError> for Fault {
     fn from(error: InputError) -> Self {
         let code = match &error {
             InputError::MissingColumn { .. } | InputError::DoubledColumn { .. } => Code::Column,
-            InputError::NotUtf8 { .. } | InputError::Utf16 { .. } => Code::Encoding,
+            InputError::Malformed { .. }
+            | InputError::Gb18030 { .. }
+            | InputError::Mixed { .. }
+            | InputError::Utf8 { .. }
+            | InputError::Utf16 { .. }
+            | InputError::NoByteOrder { .. } => Code::Encoding,
+            InputError::OtherFormat { .. } | InputError::NotBuiltIn { .. } => Code::Format,
             InputError::Nul { .. }
             | InputError::LoneCarriageReturn { .. }
             | InputError::UnclosedQuote { .. }

@@ -14,8 +14,7 @@ fn spec() -> Spec {
 }
 
 fn source(text: &str) -> Result<Box<dyn Source>, InputError> {
-    let inner = Box::new(Cursor::new(text.as_bytes().to_vec()));
-    over(&spec(), Feed { inner, watched: None, copy: None, path: "list.csv".into() })
+    over(&spec(), Feed::of(Path::new("list.csv"), Cursor::new(text.as_bytes().to_vec())))
 }
 
 fn loaded(text: &str, limits: &Limits) -> Result<Loaded, InputError> {
