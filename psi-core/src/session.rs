@@ -10,7 +10,8 @@
 //!
 //! Both parties run the same code. A step that is expensive comes out as a task ([`EvaluateTask`], [`VerifyTask`]) that the
 //! caller runs where it likes and whose result it hands back, in any order; the session puts them in theirs. No state holds
-//! a whole list: the caller lends its own masked list to the tasks and stores the join keys that they give out.
+//! a whole list: the caller lends its own masked lists, wherever they lie ([`OwnList`](crate::mask::OwnList)), and stores the join
+//! keys that the tasks give out.
 
 mod closing;
 mod exchange;

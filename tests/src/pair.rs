@@ -264,7 +264,9 @@ impl Running {
             self.handled += 1;
             let message = match outgoing {
                 Outgoing::Message(message) => message,
-                Outgoing::Masked(chunk) => Exchange::masked_message(&chunk, &self.lists),
+                Outgoing::Masked(chunk) => {
+                    Exchange::masked_message(&chunk, &self.lists).expect("the list is in memory")
+                }
             };
             wire.send(self.role, message);
         }

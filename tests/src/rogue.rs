@@ -182,7 +182,7 @@ async fn exchange_steps(mut exchange: Exchange, lists: &[MaskedList], wire: &mut
         while let Some(outgoing) = exchange.next_outgoing() {
             let message = match outgoing {
                 Outgoing::Message(message) => message,
-                Outgoing::Masked(chunk) => Exchange::masked_message(&chunk, lists),
+                Outgoing::Masked(chunk) => Exchange::masked_message(&chunk, lists)?,
             };
             wire.send(message).await?;
         }

@@ -6,14 +6,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::Bytes;
-
 use crate::{
     dleq::PROOF_BYTES,
     element::{ELEMENT_BYTES, Element},
     error::{Error, Fault, Misuse, Place},
     identifier::Profile,
-    mask::MaskedList,
+    mask::OwnList,
     message::{Close, Commit, Digest, Evaluated, Masked, Message, StepEnd},
     plan::{Chunk, MAX_CHUNK},
     session::{Agreed, Answer, Closing, Context, EvaluateTask, Verified, VerifyTask, opening::by_role},
@@ -134,10 +132,12 @@ impl Exchange {
     }
 
     /// The message for a chunk of our masked list; `own` are our masked lists.
-    pub fn masked_message(chunk: &Chunk, own: &[MaskedList]) -> Message {
-        let elements = own[usize::from(chunk.list)].elements(chunk.range());
-        let elements = Bytes::copy_from_slice(elements.as_flattened());
-        Message::Masked(Masked { list: chunk.list, index: chunk.index, elements })
+    ///
+    /// # Errors
+    /// If the list can't be read.
+    pub fn masked_message<L: OwnList>(chunk: &Chunk, own: &[L]) -> Result<Message, L::Error> {
+        let elements = own[usize::from(chunk.list)].elements(chunk.range())?.into_flattened();
+        Ok(Message::Masked(Masked { list: chunk.list, index: chunk.index, elements: elements.into() }))
     }
 
     /// Takes a message of the peer.

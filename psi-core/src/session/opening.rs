@@ -2,11 +2,13 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use rayon::prelude::*;
+
 use crate::{
     dleq,
     error::{Error, Fault, Incompatible, Misuse, Place},
     key::Role,
-    mask::{MaskedList, Masking},
+    mask::{Masking, OwnList},
     merkle,
     message::{ChainHead, Commit, Digest, Hello, ListCommitment, MAX_STATEMENTS, Message, PROTOCOL_VERSION},
     plan::{Chunk, MAX_ITEMS, Plan},
@@ -244,12 +246,17 @@ impl Agreed {
     /// Commits to our masked lists, one for each of the terms' profiles.
     ///
     /// # Errors
-    /// [`Misuse::Count`] if the lists are not those of our Hello, [`Misuse::Behind`] while we lack statements of the peer.
-    pub fn commit(self, lists: &[MaskedList], identity: &Identity) -> Result<(Committed, Message), Error> {
+    /// [`Misuse::Count`] if the lists are not those of our Hello, [`Misuse::Behind`] while we lack statements of the peer, or
+    /// that a list can't be read.
+    pub fn commit<L: OwnList>(
+        self,
+        lists: &[L],
+        identity: &Identity,
+    ) -> Result<(Committed, Message), L::Error> {
         if let ChainGap::WeLack(_) = self.gap {
-            return Err(Misuse::Behind.into());
+            return Err(Error::from(Misuse::Behind).into());
         }
-        check_count("lists", self.ours.items.len(), lists.len())?;
+        check_count("lists", self.ours.items.len() as u64, lists.len() as u64)?;
         let role = self.ours.role;
         let commitments = lists
             .iter()
@@ -262,28 +269,22 @@ impl Agreed {
         Ok((Committed { agreed: self, commit, identity: identity.clone() }, message))
     }
 
-    fn commitment(&self, list: u16, masked: &MaskedList) -> Result<ListCommitment, Error> {
+    fn commitment<L: OwnList>(&self, list: u16, masked: &L) -> Result<ListCommitment, L::Error> {
         let items = self.ours.items[usize::from(list)];
-        check_count("items", items as usize, masked.items.len())?;
+        check_count("items", items, masked.items())?;
         let role = self.ours.role;
-        let hash = |chunk: &Chunk| merkle::leaf_hash(masked.elements(chunk.range()).as_flattened());
-        let chunks: Vec<Digest> = self.plan.chunks_of(role, list).map(hash).collect();
-        let suite = self.ours.terms.suite.suite();
+        let hash = |chunk: &Chunk| Ok(merkle::leaf_hash(masked.elements(chunk.range())?.as_flattened()));
+        let chunks: Vec<&Chunk> = self.plan.chunks_of(role, list).collect();
+        let chunks = chunks.into_par_iter().map(hash).collect::<Result<Vec<Digest>, L::Error>>()?;
+        let (suite, identity) = (self.ours.terms.suite.suite(), self.ours.key.as_bytes());
+        let knowledge = dleq::prove_knowledge(suite, masked.key(), &self.sid, role, list, identity);
         Ok(ListCommitment {
-            public: *masked.key.public(),
-            knowledge: dleq::prove_knowledge(
-                suite,
-                &masked.key,
-                &self.sid,
-                role,
-                list,
-                self.ours.key.as_bytes(),
-            )
-            .to_bytes(),
+            public: *masked.key().public(),
+            knowledge: knowledge.to_bytes(),
             items,
             root: merkle::root_of(&chunks),
             chunks,
-            opening: masked.opening.as_ref().map(|opening| opening.commitment()),
+            opening: masked.opening(),
         })
     }
 
@@ -306,11 +307,11 @@ pub(crate) fn by_role<T>(role: Role, ours: T, theirs: T) -> [T; 2] {
     }
 }
 
-fn check_count(what: &'static str, expected: usize, got: usize) -> Result<(), Misuse> {
-    if expected == got {
-        return Ok(());
+fn check_count(what: &'static str, expected: u64, got: u64) -> Result<(), Error> {
+    match expected == got {
+        true => Ok(()),
+        false => Err(Misuse::Count { what, expected, got }.into()),
     }
-    Err(Misuse::Count { what, expected: expected as u64, got: got as u64 })
 }
 
 /// Our Commit is on the table; the peer's is awaited.

@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Fault, Place},
     evidence::EvidenceChunk,
     key::{MaskKey, Role},
-    mask::MaskedList,
+    mask::OwnList,
     merkle,
     message::Evaluated,
     plan::Chunk,
@@ -71,13 +71,14 @@ impl EvaluateTask {
     /// Checks the chunk against its hash, its order and ours, then evaluates it; `own` are our masked lists.
     ///
     /// # Errors
-    /// [`Error::PeerMisbehaved`], with the element.
-    pub fn run(self, own: &[MaskedList]) -> Result<(Answer, JoinKeys), Error> {
+    /// [`Error::PeerMisbehaved`], with the element, or that our list can't be read.
+    pub fn run<L: OwnList>(self, own: &[L]) -> Result<(Answer, JoinKeys), L::Error> {
         let context = &*self.context;
         let elements = as_elements(&self.elements);
-        self.check(elements, &own[usize::from(self.chunk.list)])?;
+        let own = &own[usize::from(self.chunk.list)];
+        self.check(elements, own)?;
         let mut evaluated = vec![[0; ELEMENT_BYTES]; elements.len()];
-        let proof = self.evaluate(&own[usize::from(self.chunk.list)].key, elements, &mut evaluated)?;
+        let proof = self.evaluate(own.key(), elements, &mut evaluated)?;
         let answers = match &proof {
             Some(_) => Bytes::copy_from_slice(evaluated.as_flattened()),
             None => tags(context, self.chunk.list, context.role, &evaluated).into(),
@@ -109,14 +110,14 @@ impl EvaluateTask {
         Ok((Answer { at: self.at, message, record }, keys))
     }
 
-    fn check(&self, elements: &[Element], own: &MaskedList) -> Result<(), Error> {
+    fn check<L: OwnList>(&self, elements: &[Element], own: &L) -> Result<(), L::Error> {
         let peer = self.context.role.opposite();
         if merkle::leaf_hash(&self.elements) != *self.context.committed(peer, &self.chunk) {
-            return Err(Fault::NotCommitted.at(self.place(None)));
+            return Err(Fault::NotCommitted.at(self.place(None)).into());
         }
         strictly_ascending(self.previous.as_ref(), elements).map_err(|wrong| self.element(wrong))?;
-        match own.first_common(elements) {
-            Some(index) => Err(self.element(ElementAt { index, fault: ElementFault::Reflected })),
+        match own.first_common(elements)? {
+            Some(index) => Err(self.element(ElementAt { index, fault: ElementFault::Reflected }).into()),
             None => Ok(()),
         }
     }
@@ -167,13 +168,14 @@ impl VerifyTask {
     /// Verifies the proof, where the terms have one; `own` are our masked lists.
     ///
     /// # Errors
-    /// [`Error::PeerMisbehaved`], with the chunk, and the element where one is concerned.
-    pub fn run(self, own: &[MaskedList]) -> Result<(Verified, JoinKeys), Error> {
+    /// [`Error::PeerMisbehaved`], with the chunk, and the element where one is concerned; or that our list can't be read.
+    pub fn run<L: OwnList>(self, own: &[L]) -> Result<(Verified, JoinKeys), L::Error> {
         let context = &*self.context;
-        if self.proof.is_some() {
-            let elements = own[usize::from(self.chunk.list)].elements(self.chunk.range());
-            self.verify(&elements)?;
-        }
+        let elements = match self.proof.is_some() || context.keeps_evidence {
+            true => own[usize::from(self.chunk.list)].elements(self.chunk.range())?,
+            false => Vec::new(),
+        };
+        self.verify(&elements)?;
         let record = Answered {
             list: self.chunk.list,
             index: self.chunk.index,
@@ -182,9 +184,8 @@ impl VerifyTask {
             proof: self.proof,
         };
         let keys = self.answers.chunks(context.answer_bytes(self.chunk.list)).map(join_key).collect();
-        let masked =
-            || own[usize::from(self.chunk.list)].elements(self.chunk.range()).as_flattened().to_vec();
-        let evidence = context.evidence(context.role, &self.chunk, masked, &self.answers);
+        let evidence =
+            context.evidence(context.role, &self.chunk, || elements.into_flattened(), &self.answers);
         let keys = JoinKeys { side: Side::Ours, chunk: self.chunk, keys, evidence };
         Ok((Verified { at: self.at, record }, keys))
     }

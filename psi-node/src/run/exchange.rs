@@ -83,7 +83,7 @@ impl<'a> Steps<'a> {
         let out = talk.out();
         loop {
             if next.is_none() {
-                next = self.next_message();
+                next = self.next_message()?;
             }
             if next.is_none() && self.exchange.is_finished() {
                 return self.evidence.take().map_or(Ok(()), Evidence::finish);
@@ -107,10 +107,11 @@ impl<'a> Steps<'a> {
         }
     }
 
-    fn next_message(&mut self) -> Option<Message> {
-        Some(match self.exchange.next_outgoing()? {
-            Outgoing::Message(message) => message,
-            Outgoing::Masked(chunk) => Exchange::masked_message(&chunk, &self.lists),
+    fn next_message(&mut self) -> Result<Option<Message>, Fault> {
+        Ok(match self.exchange.next_outgoing() {
+            None => None,
+            Some(Outgoing::Message(message)) => Some(message),
+            Some(Outgoing::Masked(chunk)) => Some(Exchange::masked_message(&chunk, &self.lists)?),
         })
     }
 
