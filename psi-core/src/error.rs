@@ -2,6 +2,7 @@
 //!
 //! * [`Incompatible`]: both are honest, but they do not want the same exchange. Nothing was disclosed.
 //! * [`Misbehaved`]: the peer broke the protocol, at a [`Place`].
+//! * [`Damaged`]: what we kept of a session is not what we had written.
 //! * [`Misuse`]: our own program called the session wrongly.
 //!
 //! No variant holds an identifier, a group element, a tag or a key.
@@ -22,6 +23,9 @@ pub enum Error {
     /// The peer broke the protocol.
     #[error(transparent)]
     PeerMisbehaved(#[from] Misbehaved),
+    /// What we kept of the session contradicts itself.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
     /// The caller broke the session's contract.
     #[error(transparent)]
     Misuse(#[from] Misuse),
@@ -76,6 +80,20 @@ pub enum Incompatible {
         /// Height of the two different statements.
         height: u64,
     },
+    /// Both have this step of a session that is resumed, and they are not the same one.
+    #[error("the records of the session differ after {steps} steps")]
+    Diverged {
+        /// Steps that both have.
+        steps: u32,
+    },
+    /// The peer shows what we signed in this session, and we know nothing of it: our state is an earlier one.
+    #[error(
+        "the peer has our signature under {what}, of which we have no record: was our state restored from a copy?"
+    )]
+    RolledBack {
+        /// What we signed.
+        what: &'static str,
+    },
 }
 
 /// A violation of the protocol by the peer.
@@ -93,6 +111,8 @@ pub struct Misbehaved {
 pub enum Place {
     /// The peer's Hello.
     Hello,
+    /// The peer's Resume.
+    Resume,
     /// The statements by which the peer proves that its chain is longer.
     Statements,
     /// The peer's Commit, or the part of it that is about one list.
@@ -133,6 +153,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, list, index, element) = match *self {
             Self::Hello => return f.write_str("hello"),
+            Self::Resume => return f.write_str("resume"),
             Self::Statements => return f.write_str("statements"),
             Self::Commit { list: None } => return f.write_str("commit"),
             Self::Commit { list: Some(list) } => return write!(f, "commit, list {list}"),
@@ -225,6 +246,12 @@ pub enum Fault {
         /// Which value.
         what: &'static str,
     },
+    /// What was sent again after a resumption is not what was sent before.
+    #[error("{what} is not the one given before the session was resumed")]
+    Changed {
+        /// Which value.
+        what: &'static str,
+    },
     /// The peer sends back what we sent.
     #[error("{what} is ours, reflected")]
     Reflected {
@@ -268,6 +295,20 @@ impl Fault {
     /// This fault, at that place.
     pub fn at(self, place: Place) -> Error {
         Error::PeerMisbehaved(Misbehaved { place, fault: self })
+    }
+}
+
+/// Something kept of a session that is not what it must be.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the record of the session is damaged: {what}")]
+pub struct Damaged {
+    /// Which part of it, and what is wrong.
+    pub what: String,
+}
+
+impl Damaged {
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into() }
     }
 }
 

@@ -42,6 +42,7 @@ pub mod mask;
 pub mod merkle;
 pub mod message;
 pub mod plan;
+mod record;
 pub mod session;
 pub mod signature;
 pub mod statement;

@@ -3,6 +3,10 @@
 //! Control messages travel as their canonical encoding: what is signed is what was sent. The two bulk messages, [`Masked`]
 //! and [`Evaluated`], hold packed arrays and are covered by the hashes of their chunks.
 
+mod resume;
+
+pub use resume::Resume;
+
 use bytes::Bytes;
 
 use crate::{
@@ -35,6 +39,8 @@ pub const MAX_STATEMENTS: usize = 64;
 pub enum Message {
     /// Who I am, and what I want to exchange.
     Hello(Hello),
+    /// I want to go on with a session that was cut, and this is how far I have it.
+    Resume(Resume),
     /// The end of my chain of statements, for a peer that lacks it: signed notes, oldest first.
     Statements(Vec<Vec<u8>>),
     /// My key and my lists, before I see anything of yours.
@@ -58,6 +64,7 @@ impl Message {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Hello(_) => "hello",
+            Self::Resume(_) => "resume",
             Self::Statements(_) => "statements",
             Self::Commit(_) => "commit",
             Self::Masked(_) => "masked",
@@ -77,6 +84,7 @@ impl Message {
     fn place(&self) -> Place {
         match self {
             Self::Hello(_) => Place::Hello,
+            Self::Resume(_) => Place::Resume,
             Self::Statements(_) => Place::Statements,
             Self::Commit(_) => Place::Commit { list: None },
             Self::Masked(m) => Place::Masked { list: m.list, index: m.index, element: None },

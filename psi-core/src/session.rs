@@ -8,6 +8,9 @@
 //! Closing   --accept(Close)-->  Signed     statement with both signatures, transcript
 //! ```
 //!
+//! A session that was cut goes on from what was kept of it: `restore` in the place of the ways above, then `resume` and
+//! `rejoin`.
+//!
 //! Both parties run the same code. A step that is expensive comes out as a task ([`EvaluateTask`], [`VerifyTask`]) that the
 //! caller runs where it likes and whose result it hands back, in any order; the session puts them in theirs. No state holds
 //! a whole list: the caller lends its own masked lists, wherever they lie ([`OwnList`](crate::mask::OwnList)), and stores the join
@@ -16,11 +19,13 @@
 mod closing;
 mod exchange;
 mod opening;
+mod resume;
 mod task;
 
 pub use closing::{Closing, Signed};
 pub use exchange::{Exchange, Outgoing, Received};
 pub use opening::{Agreed, ChainGap, Committed, MAX_CLOCK_SKEW, Opening};
+pub use resume::{Common, KeptStep};
 pub use task::{Answer, EvaluateTask, JoinKey, JoinKeys, Side, Verified, VerifyTask};
 
 pub(crate) use exchange::Outcome;

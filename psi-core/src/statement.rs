@@ -201,6 +201,16 @@ impl Statement {
         Ok((statement, signatures))
     }
 
+    /// Reads the text of a note, whatever signatures stand under it.
+    ///
+    /// # Errors
+    /// [`NoteError`], with the line.
+    pub fn of_note(note: &[u8]) -> Result<Self, NoteError> {
+        let note = std::str::from_utf8(note).map_err(|_| NoteError::NotANote)?;
+        let (text, _) = note.split_once("\n\n").ok_or(NoteError::NotANote)?;
+        Self::parse(&format!("{text}\n"))
+    }
+
     /// Reads a note with both signature lines in their place, without verifying the signatures.
     ///
     /// # Errors

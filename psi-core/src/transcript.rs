@@ -68,7 +68,7 @@ impl StepRecord {
         self.sides.iter().fold(writer, |writer, side| writer.list(side, write_answered)).finish()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
         let step = reader.u32("step")?;
         let mut side = || reader.list(bytes.len(), "chunks", read_answered);

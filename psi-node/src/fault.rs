@@ -183,6 +183,9 @@ table! {
     Refused 66 "peer-refused" 8 FailedPrecondition Never
         "the peer ended the session for a reason of its own"
         "ask its operator for the log of this run";
+    SessionOver 67 "session-over" 8 FailedPrecondition Never
+        "the session can't go on: one side has given it up"
+        "run again: that is a new session, and counts as one";
     Malformed 70 "malformed" 9 InvalidArgument Never
         "the peer sent bytes that are no message"
         "tell the peer; compare versions";
@@ -261,6 +264,12 @@ table! {
     State 121 "state-damaged" 13 Internal Never
         "a record of this node is damaged"
         "restore the node's folder from the backup";
+    Diverged 122 "session-diverged" 13 Aborted Never
+        "the two sides have different records of the session that was to go on: one side's were changed"
+        "compare both sides' attempts folders before anything else; the run is over";
+    SetBack 123 "state-set-back" 13 Aborted Never
+        "one side shows what the other signed or began, and the other has no record of it: its folder was restored from an older copy"
+        "find out who restored what; then run again: that is a new session";
     Interrupted 130 "interrupted" 130 Cancelled Later
         "the program was interrupted"
         "run again";

@@ -9,6 +9,7 @@
 
 pub mod chance;
 pub mod chaos;
+pub mod cuts;
 pub mod nodes;
 pub mod oracle;
 pub mod pair;

@@ -146,7 +146,8 @@ fn bytes(message: Message) -> Vec<u8> {
         | Frame::StepEnd(bytes)
         | Frame::Close(bytes)
         | Frame::Statements(bytes)
-        | Frame::Refusal(bytes) => bytes.to_vec(),
+        | Frame::Refusal(bytes)
+        | Frame::Resume(bytes) => bytes.to_vec(),
         Frame::Masked { elements, .. } => elements.to_vec(),
         Frame::Evaluated { answers, proof, .. } => [answers, proof].concat(),
         _ => Vec::new(),

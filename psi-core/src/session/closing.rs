@@ -12,10 +12,11 @@ use crate::{
 
 /// Our Close is signed; the peer's is awaited.
 pub struct Closing {
-    role: Role,
-    statement: Statement,
-    transcript: Transcript,
-    ours: Close,
+    pub(super) role: Role,
+    pub(super) statement: Statement,
+    pub(super) transcript: Transcript,
+    pub(super) ours: Close,
+    pub(super) identity: Identity,
 }
 
 impl Closing {
@@ -24,10 +25,11 @@ impl Closing {
         statement: Statement,
         transcript: Transcript,
         matches: &[u64],
-        identity: &Identity,
+        identity: Identity,
     ) -> (Self, Message) {
-        let ours = Close { matches: matches.to_vec(), signature: statement.sign(identity) };
-        (Self { role, statement, transcript, ours: ours.clone() }, Message::Close(ours))
+        let ours = Close { matches: matches.to_vec(), signature: statement.sign(&identity) };
+        let close = Message::Close(ours.clone());
+        (Self { role, statement, transcript, ours, identity }, close)
     }
 
     /// The statement that we signed.
@@ -56,6 +58,20 @@ impl Closing {
         }
         let signatures = by_role(self.role, self.ours.signature, theirs.signature);
         Ok(Signed { statement: self.statement, signatures, transcript: self.transcript })
+    }
+
+    /// Takes the statement with both signatures in the place of a Close.
+    ///
+    /// # Errors
+    /// [`Fault::Signature`] at [`Place::Statements`] if it is none with both signatures; [`Fault::Changed`] if it is not the
+    /// statement that we signed.
+    pub fn accept_note(self, note: &[u8]) -> Result<Signed, Error> {
+        let read = Statement::from_note(note).map_err(|_| Fault::Signature.at(Place::Statements));
+        let (statement, signatures) = read?;
+        if statement != self.statement {
+            return Err(Fault::Changed { what: "statement" }.at(Place::Statements));
+        }
+        Ok(Signed { statement, signatures, transcript: self.transcript })
     }
 }
 

@@ -47,40 +47,42 @@ pub enum Received {
 
 /// Counters of one direction.
 #[derive(Default)]
-struct Progress {
+pub(super) struct Progress {
     /// Chunks of a masked list.
-    masked: usize,
+    pub(super) masked: usize,
     /// Answers.
-    answers: usize,
+    pub(super) answers: usize,
 }
 
 /// Points flow.
 pub struct Exchange {
-    context: Arc<Context>,
-    agreed: Agreed,
-    commits: [Commit; 2],
-    identity: Identity,
-    sent: Progress,
-    received: Progress,
-    /// List and last element of the peer's chunk received last.
-    last: Option<(u16, Element)>,
+    pub(super) context: Arc<Context>,
+    pub(super) agreed: Agreed,
+    pub(super) commits: [Commit; 2],
+    pub(super) identity: Identity,
+    pub(super) sent: Progress,
+    pub(super) received: Progress,
+    /// The last element that the peer sent in each step.
+    pub(super) lasts: Vec<Element>,
     /// Our answers that are made but not sent, by position among the peer's chunks.
-    ready: BTreeMap<usize, (Evaluated, Answered)>,
+    pub(super) ready: BTreeMap<usize, (Evaluated, Answered)>,
     /// Records of what is not yet part of the transcript: answers that we sent, and answers that we verified.
-    sent_answers: BTreeMap<usize, Answered>,
-    verified_answers: BTreeMap<usize, Answered>,
+    pub(super) sent_answers: BTreeMap<usize, Answered>,
+    pub(super) verified_answers: BTreeMap<usize, Answered>,
+    /// What the peer answered before we went back to an earlier step, by position: it has to answer the same again.
+    pub(super) known: BTreeMap<usize, Answered>,
     /// Answers of the peer verified without a gap.
-    verified: usize,
+    pub(super) verified: usize,
     /// Running hashes: the start, and one after each complete step.
-    running: Vec<Digest>,
-    transcript: Transcript,
+    pub(super) running: Vec<Digest>,
+    pub(super) transcript: Transcript,
     /// Steps of which we have sent our signature, and of which the peer's was verified.
-    ends_sent: u32,
-    ends_verified: u32,
+    pub(super) ends_sent: u32,
+    pub(super) ends_verified: u32,
     /// The peer's signatures under steps that we have not finished ourselves.
-    early_ends: BTreeMap<u32, StepEnd>,
+    pub(super) early_ends: BTreeMap<u32, StepEnd>,
     /// The peer has sent its Close.
-    peer_closed: bool,
+    pub(super) peer_closed: bool,
 }
 
 impl Exchange {
@@ -100,10 +102,11 @@ impl Exchange {
             identity,
             sent: Progress::default(),
             received: Progress::default(),
-            last: None,
+            lasts: Vec::new(),
             ready: BTreeMap::new(),
             sent_answers: BTreeMap::new(),
             verified_answers: BTreeMap::new(),
+            known: BTreeMap::new(),
             verified: 0,
             running: vec![running],
             transcript: Transcript { hellos, commits: encoded, steps: Vec::new() },
@@ -165,8 +168,17 @@ impl Exchange {
     /// Takes the result of a [`VerifyTask`].
     ///
     /// # Errors
-    /// [`Fault::Signature`] if a signature under a step, which came before the step was verified, is wrong.
+    /// [`Fault::Signature`] if a signature under a step, which came before the step was verified, is wrong;
+    /// [`Fault::Changed`] if the peer answers otherwise than before the session was resumed.
     pub fn verified(&mut self, verified: Verified) -> Result<(), Error> {
+        if self.known.remove(&verified.at).is_some_and(|known| known != verified.record) {
+            let Answered { list, index, .. } = verified.record;
+            return Err(Fault::Changed { what: "answer" }.at(Place::Evaluated {
+                list,
+                index,
+                element: None,
+            }));
+        }
         self.verified_answers.insert(verified.at, verified.record);
         while self.verified_answers.contains_key(&self.verified) {
             self.verified += 1;
@@ -195,7 +207,7 @@ impl Exchange {
             return Err(Misuse::Count { what: "match counts", expected, got }.into());
         }
         let statement = Statement::of_session(self.agreed.hellos(), &self.commits, matches, &self.outcome());
-        Ok(Closing::new(self.context.role, statement, self.transcript, matches, &self.identity))
+        Ok(Closing::new(self.context.role, statement, self.transcript, matches, self.identity))
     }
 
     fn outcome(&self) -> Outcome {
@@ -278,8 +290,9 @@ impl Exchange {
             let (step, verified) = (chunk.step, self.steps_answered());
             return Err(Fault::TooEarly { step, verified }.at(place));
         }
-        let previous = self.last.filter(|(list, _)| *list == chunk.list).map(|(_, element)| element);
-        self.last = masked.elements.last_chunk().map(|last| (chunk.list, *last));
+        let previous = self.lasts.last().filter(|_| chunk.index > 0).copied();
+        self.lasts.truncate(chunk.step as usize);
+        self.lasts.extend(masked.elements.last_chunk::<ELEMENT_BYTES>());
         self.received.masked += 1;
         Ok(EvaluateTask { context: self.context.clone(), chunk, at, elements: masked.elements, previous })
     }

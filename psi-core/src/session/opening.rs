@@ -152,7 +152,7 @@ pub struct Agreed {
 }
 
 impl Agreed {
-    fn new(ours: Hello, theirs: Hello, gap: ChainGap) -> Self {
+    pub(super) fn new(ours: Hello, theirs: Hello, gap: ChainGap) -> Self {
         let [initiator, responder] = by_role(ours.role, &ours, &theirs);
         let sid = transcript::session_id(&initiator.encode(), &responder.encode());
         let plan = Plan::new([&initiator.items, &responder.items]);
@@ -316,9 +316,9 @@ fn check_count(what: &'static str, expected: u64, got: u64) -> Result<(), Error>
 
 /// Our Commit is on the table; the peer's is awaited.
 pub struct Committed {
-    agreed: Agreed,
-    commit: Commit,
-    identity: Identity,
+    pub(super) agreed: Agreed,
+    pub(super) commit: Commit,
+    pub(super) identity: Identity,
 }
 
 impl Committed {
@@ -329,6 +329,11 @@ impl Committed {
     pub fn accept(self, message: Message) -> Result<Exchange, Error> {
         let Message::Commit(theirs) = message else { return Err(message.out_of_phase("commit")) };
         check_commit(&self.agreed, &self.commit, &theirs)?;
+        Ok(self.exchange(theirs))
+    }
+
+    /// The exchange of lists that both have committed to; the peer's Commit was checked.
+    pub(super) fn exchange(self, theirs: Commit) -> Exchange {
         let role = self.agreed.ours.role;
         let commits = by_role(role, self.commit.encode(), theirs.encode());
         let lists = self.commit.lists.iter().zip(&theirs.lists);
@@ -349,7 +354,7 @@ impl Committed {
             lists,
         };
         let commits_by_role = by_role(role, self.commit, theirs);
-        Ok(Exchange::new(Arc::new(context), self.agreed, commits_by_role, commits, self.identity))
+        Exchange::new(Arc::new(context), self.agreed, commits_by_role, commits, self.identity)
     }
 }
 

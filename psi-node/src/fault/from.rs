@@ -2,7 +2,7 @@
 
 use psi_core::{
     element::ElementFault,
-    error::{Error as SessionError, Fault as Breach, Incompatible, Misbehaved},
+    error::{Damaged, Error as SessionError, Fault as Breach, Incompatible, Misbehaved},
 };
 
 use super::{Code, Fault};
@@ -20,6 +20,7 @@ impl From<SessionError> for Fault {
         match error {
             SessionError::Incompatible(incompatible) => incompatible.into(),
             SessionError::PeerMisbehaved(misbehaved) => misbehaved.into(),
+            SessionError::Damaged(damaged) => damaged.into(),
             other => Self::new(Code::Unexpected, other.to_string()),
         }
     }
@@ -35,9 +36,17 @@ impl From<Incompatible> for Fault {
             Incompatible::Clock { .. } => (Code::Clock, "started"),
             Incompatible::Items { .. } => (Code::Items, "items"),
             Incompatible::Forked { .. } => (Code::Forked, "chain"),
+            Incompatible::Diverged { .. } => (Code::Diverged, "steps"),
+            Incompatible::RolledBack { .. } => (Code::SetBack, "resume"),
             _ => (Code::Refused, ""),
         };
         Self::new(code, message).with_place(place)
+    }
+}
+
+impl From<Damaged> for Fault {
+    fn from(damaged: Damaged) -> Self {
+        Self::new(Code::State, damaged.to_string())
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Frame {
     Statements(Bytes),
     /// Says why the sender leaves.
     Refusal(Bytes),
+    /// Opens a session that goes on.
+    Resume(Bytes),
     /// A chunk of the sender's masked list.
     Masked {
         /// Which list.
@@ -82,6 +84,7 @@ impl Frame {
             Self::Close(bytes) => control(4, "Close", bytes),
             Self::Statements(bytes) => control(5, "Statements", bytes),
             Self::Refusal(bytes) => control(6, "Refusal", bytes),
+            Self::Resume(bytes) => control(7, "Resume", bytes),
             Self::Masked { list, index, elements } => Parts {
                 numbers: [Some((*list).into()), Some((*index).into())],
                 ..control(9, "Masked", elements)

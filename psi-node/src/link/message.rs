@@ -3,8 +3,8 @@
 use psi_core::{
     error::{Error, Fault, Place},
     message::{
-        Close, Commit, Evaluated, Hello, Masked, Message, Refusal, StepEnd, Working, decode_statements,
-        encode_statements,
+        Close, Commit, Evaluated, Hello, Masked, Message, Refusal, Resume, StepEnd, Working,
+        decode_statements, encode_statements,
     },
     wire::Malformed,
 };
@@ -15,6 +15,7 @@ impl From<Message> for Frame {
     fn from(message: Message) -> Self {
         match message {
             Message::Hello(hello) => Self::Hello(hello.encode().into()),
+            Message::Resume(resume) => Self::Resume(resume.encode().into()),
             Message::Statements(notes) => Self::Statements(encode_statements(&notes).into()),
             Message::Commit(commit) => Self::Commit(commit.encode().into()),
             Message::Masked(Masked { list, index, elements }) => {
@@ -38,6 +39,7 @@ impl TryFrom<Frame> for Message {
         let malformed = |place: Place| move |error: Malformed| Fault::Malformed(error).at(place);
         Ok(match frame {
             Frame::Hello(bytes) => Self::Hello(Hello::decode(&bytes)?),
+            Frame::Resume(bytes) => Self::Resume(Resume::decode(&bytes).map_err(malformed(Place::Resume))?),
             Frame::Statements(bytes) => {
                 Self::Statements(decode_statements(&bytes).map_err(malformed(Place::Statements))?)
             }

@@ -36,6 +36,7 @@ fn kind(item: Item) -> Kind {
         Item::Frame(Frame::Close(bytes)) => Kind::Close(bytes),
         Item::Frame(Frame::Statements(bytes)) => Kind::Statements(bytes),
         Item::Frame(Frame::Refusal(bytes)) => Kind::Refusal(bytes),
+        Item::Frame(Frame::Resume(bytes)) => Kind::Resume(bytes),
         Item::Frame(Frame::Masked { list, index, elements }) => {
             Kind::Masked(v1::Masked { list, index, elements })
         }
@@ -58,6 +59,7 @@ pub(super) fn decode(frame: v1::Frame) -> Result<Item, LinkError> {
         Kind::Close(bytes) => Frame::Close(bytes),
         Kind::Statements(bytes) => Frame::Statements(bytes),
         Kind::Refusal(bytes) => Frame::Refusal(bytes),
+        Kind::Resume(bytes) => Frame::Resume(bytes),
         Kind::Masked(v1::Masked { list, index, elements }) => Frame::Masked { list, index, elements },
         Kind::Evaluated(v1::Evaluated { list, index, answers, proof }) => {
             Frame::Evaluated { list, index, answers, proof }

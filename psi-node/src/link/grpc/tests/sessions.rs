@@ -98,6 +98,7 @@ async fn every_kind_of_frame_comes_back_as_it_was() {
         Frame::Close(b(b"4")),
         Frame::Statements(b(b"5")),
         Frame::Refusal(b(b"")),
+        Frame::Resume(b(b"r")),
         Frame::Masked { list: 1, index: u32::MAX, elements: b(b"7") },
         Frame::Evaluated { list: 0, index: 2, answers: b(b"8"), proof: b(b"9") },
         Frame::Working { done: u64::MAX, of: 0 },
