@@ -5,6 +5,7 @@
 //! but clap's own usage and the log, which both heed it.
 
 mod bench;
+mod budget;
 mod config;
 mod demo;
 mod id;
@@ -103,6 +104,9 @@ enum Command {
     Job(job::Command),
     /// Do one exchange
     Run(run::Args),
+    /// See what partners have tested, and what they may still test
+    #[command(subcommand)]
+    Budget(budget::Command),
     /// Answer partners until stopped
     Serve,
     /// Check a finished run offline
@@ -136,6 +140,7 @@ impl Command {
             Self::Peer(command) => command.execute(&global.home()),
             Self::Job(command) => command.execute(&global.home()),
             Self::Run(args) => args.execute(&global.home(), &global.psi()),
+            Self::Budget(command) => command.execute(&global.home()),
             Self::Serve => serve::execute(&global.home()),
             Self::Verify(args) => args.execute(&global.home()),
             Self::Bench(args) => args.execute(),

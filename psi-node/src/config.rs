@@ -26,6 +26,7 @@ use crate::{
     fault::{Code, Fault},
     input::{Delimiter, Encoding, Format, Spec},
     tls::{endpoint::Endpoint, proxy::Proxy},
+    zone::Zone,
 };
 
 /// A node's configuration.
@@ -89,6 +90,8 @@ pub struct Job {
     pub input: Input,
     /// The file for the matching rows; `{job}`, `{date}` and `{run}` are replaced.
     pub output: PathBuf,
+    /// Whose days and dates the job has; this machine's if absent.
+    pub timezone: Option<Zone>,
     /// What is allowed; nothing else is.
     pub policy: Policy,
 }
@@ -141,8 +144,11 @@ pub struct Policy {
     pub min_items: u64,
     /// The most items that either list may have.
     pub max_items: u64,
-    /// The most runs within 24 hours, failed ones included.
+    /// The most runs on a day of the job's time zone, failed ones included.
     pub max_runs_per_day: u32,
+    /// The most identifiers of one type that the peer may have tested, by all jobs with it, within 365 days when a run of
+    /// this job starts; no limit if absent. Stays here.
+    pub max_tested_per_year: Option<u64>,
     /// Days that masked and evaluated bytes are kept beside the transcript; 0 for not at all.
     #[serde(default)]
     pub evidence_days: u32,
@@ -159,6 +165,11 @@ pub enum OutputMode {
 }
 
 impl Job {
+    /// Its time zone.
+    pub fn zone(&self) -> Zone {
+        self.timezone.unwrap_or_else(Zone::machine)
+    }
+
     /// What both sides must have agreed to.
     pub fn terms(&self) -> Terms {
         Terms {
@@ -230,6 +241,9 @@ impl Config {
             }
             if job.policy.min_items == 0 {
                 return Err(format!("jobs.{name}.policy.min_items: expected at least 1"));
+            }
+            if job.policy.max_tested_per_year.is_some_and(|most| most < job.policy.min_items) {
+                return Err(format!("jobs.{name}.policy: max_tested_per_year is below min_items"));
             }
             if job.policy.max_items > MAX_ITEMS {
                 return Err(format!("jobs.{name}.policy.max_items: expected at most {MAX_ITEMS}"));

@@ -170,7 +170,7 @@ table! {
         "add the job there, under the same name";
     Policy 62 "policy" 8 PermissionDenied Never
         "the policy of one side does not allow it"
-        "its operator sees the rule in its log";
+        "the side whose policy it is sees the rule, here or in its log: wait for another day, or agree on other limits";
     Clock 63 "clocks-differ" 8 FailedPrecondition Later
         "the wall clocks are more than 300 s apart"
         "set the clock that is wrong";

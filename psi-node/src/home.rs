@@ -76,6 +76,11 @@ impl Home {
         self.state.join("private")
     }
 
+    /// The folder of the locks.
+    pub fn leases(&self) -> PathBuf {
+        self.state.join("leases")
+    }
+
     /// The folder of the records of attempts.
     pub fn attempts(&self) -> PathBuf {
         self.state.join("attempts")

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod bench;
+pub mod budget;
 pub mod clock;
 pub mod config;
 pub mod durable;
@@ -24,3 +25,4 @@ pub mod runs;
 pub mod seal;
 pub mod server;
 pub mod tls;
+pub mod zone;

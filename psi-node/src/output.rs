@@ -32,11 +32,10 @@ pub enum OutputError {
     Source(#[from] InputError),
 }
 
-/// The file that a name with `{job}`, `{date}` (of this machine's time zone) and `{run}` in it stands for.
-pub fn path(template: &Path, job: &str, run: &str) -> PathBuf {
-    let date = chrono::Local::now().format("%Y-%m-%d").to_string();
+/// The file that a name with `{job}`, `{date}` and `{run}` in it stands for.
+pub fn path(template: &Path, job: &str, date: &str, run: &str) -> PathBuf {
     let name = template.to_string_lossy();
-    PathBuf::from(name.replace("{job}", job).replace("{date}", &date).replace("{run}", run))
+    PathBuf::from(name.replace("{job}", job).replace("{date}", date).replace("{run}", run))
 }
 
 /// Makes sure, before anything is sent, that a result could be written there.

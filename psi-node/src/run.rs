@@ -8,6 +8,7 @@
 //! ```
 
 mod exchange;
+mod lease;
 mod list;
 mod record;
 mod talk;
@@ -35,7 +36,7 @@ use zeroize::Zeroizing;
 use self::{
     exchange::{Evidence, Keys, Steps},
     list::{Counts, List},
-    record::{Record, lease},
+    record::Record,
     talk::Talk,
 };
 use crate::{
@@ -45,7 +46,8 @@ use crate::{
     link::{Link, grpc},
     node::{Node, SOFTWARE},
     output::{self, Prepared},
-    policy, process,
+    policy::{Ledger, Request},
+    process,
     report::{Phase, Progress, Summary},
     runs::{self, Attempt, Attempts, Runs, State},
     tls::{accept, stream::Traffic},
@@ -102,6 +104,8 @@ struct Run<'a> {
     progress: Arc<dyn Progress>,
     /// When it started, by the monotonic clock.
     started: Duration,
+    /// The date then, in the job's time zone.
+    date: String,
     _lease: File,
 }
 
@@ -110,16 +114,17 @@ impl<'a> Run<'a> {
         let config = node.config();
         let job = config.job(name)?.clone();
         let peer = config.peer(&job.peer)?.clone();
-        let lease = lease(node, name)?;
+        let lease = lease::job(node, name)?;
         // With the lease in hand, whatever of this job looks unfinished belongs to a process that is gone.
         Attempts::of(node.home()).abandon(name)?;
         list::remove_unnamed(node.home(), name);
-        // Where the name has the run's id in it, only the folder can be checked before there is one.
-        output::check(&output::path(&job.output, name, "{run}"))?;
-        let since = node.now().saturating_sub(policy::DAY);
-        policy::allow_run(&job.policy, Attempts::of(node.home()).count_since(name, peer.key, since)?)?;
         let (job_name, started) = (name.to_owned(), node.clock().monotonic());
-        Ok(Self { node, job_name, job, peer, progress, started, _lease: lease })
+        let date = job.zone().date(node.now());
+        let run = Self { node, job_name, job, peer, progress, started, date, _lease: lease };
+        // Where the name has the run's id in it, only the folder can be checked before there is one.
+        output::check(&run.output("{run}"))?;
+        run.allow(&Request::smallest(name, &run.job))?;
+        Ok(run)
     }
 
     /// The same for a caller: the job must be one with that key.
@@ -141,6 +146,18 @@ impl<'a> Run<'a> {
             .with_place("job"));
         }
         Self::prepare(node, &hello.job, progress)
+    }
+
+    /// Where the result of a run of this id goes.
+    fn output(&self, id: &str) -> PathBuf {
+        output::path(&self.job.output, &self.job_name, &self.date, id)
+    }
+
+    /// Whether the policy allows that, after what was charged so far.
+    fn allow(&self, request: &Request<'_>) -> Result<(), Fault> {
+        let now = self.node.now();
+        let since = Ledger::since(self.job.zone(), now);
+        request.allow(&Attempts::of(self.node.home()).ledger(self.peer.key, since)?, now)
     }
 
     fn target(&self) -> Result<grpc::Target, Fault> {
@@ -184,8 +201,8 @@ impl<'a> Run<'a> {
     fn check_terms(&self, theirs: &Hello) -> Result<(), Fault> {
         let provisional = self.hello(theirs.role.opposite(), self.job.policy.min_items, theirs.chain)?;
         let (opening, _) = Opening::new(provisional);
-        opening.accept(Message::Hello(theirs.clone()), self.node.now())?;
-        Ok(())
+        let agreed = opening.accept(Message::Hello(theirs.clone()), self.node.now())?;
+        self.allow(&Request::new(&self.job_name, &self.job, &agreed.theirs().items))
     }
 
     /// The whole conversation, from the hellos to its end; on failure the peer is told, and what may not stay is removed.
@@ -239,6 +256,7 @@ impl<'a> Run<'a> {
             None => talk.receive().await?,
         };
         let mut agreed = opening.accept(theirs, self.node.now())?;
+        self.allow(&Request::new(&self.job_name, &self.job, &agreed.theirs().items))?;
         self.catch_up(talk, &mut agreed, &runs, &chain).await?;
         self.exchange(talk, agreed, list, &runs).await
     }
@@ -322,9 +340,10 @@ impl<'a> Run<'a> {
             0 => None,
             _ => Some(Evidence::create(&runs.closing_folder(&record.attempt.run_id)?.join(runs::EVIDENCE))?),
         };
+        let theirs = agreed.theirs().items.clone();
         let (committed, commit) = agreed.commit(&lists, self.node.identity())?;
         list.store_commit(self.node.seal_key(), &commit)?;
-        record.commit(self.node.now())?;
+        record.charge(self, &theirs)?;
         talk.send(commit).await?;
         let exchange = committed.accept(talk.receive().await?)?;
         self.progress.phase(Phase::Exchanging, items[0] + items[1]);

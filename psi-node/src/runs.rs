@@ -24,6 +24,7 @@ use crate::{
     fault::{Code, Fault},
     home::Home,
     output::Prepared,
+    policy::{Charge, Ledger},
 };
 
 /// Name of the statement in a run's folder.
@@ -251,6 +252,22 @@ pub struct AttemptList {
     pub matches: Option<u64>,
 }
 
+impl Attempt {
+    /// What it is charged for once our Commit was sent, list by list.
+    pub fn charges(&self) -> impl Iterator<Item = Charge> {
+        let of = move |committed, list: &AttemptList| Charge {
+            run_id: self.run_id.clone(),
+            job: self.job.clone(),
+            profile: list.profile.clone(),
+            committed,
+            tested: list.items_theirs,
+        };
+        self.committed
+            .into_iter()
+            .flat_map(move |committed| self.lists.iter().map(move |list| of(committed, list)))
+    }
+}
+
 /// The records of attempts of a node.
 #[derive(Clone, Debug)]
 pub struct Attempts {
@@ -296,16 +313,15 @@ impl Attempts {
         }
     }
 
-    /// How many attempts of that job with that key were committed after `since`, in seconds since 1970.
+    /// What was charged to that key from `since` on, in seconds since 1970.
     ///
     /// # Errors
     /// [`Code::State`] if a record can't be read.
-    pub fn count_since(&self, job: &str, peer_key: PublicKey, since: u64) -> Result<u32, Fault> {
+    pub fn ledger(&self, peer_key: PublicKey, since: u64) -> Result<Ledger, Fault> {
         let key = peer_key.to_string();
-        let counts = |attempt: &&Attempt| {
-            attempt.job == job && attempt.peer_key == key && attempt.committed > Some(since)
-        };
-        Ok(self.all()?.iter().filter(counts).count() as u32)
+        let of_peer = |attempt: &Attempt| attempt.peer_key == key && attempt.committed >= Some(since);
+        let attempts = self.all()?.into_iter().filter(of_peer);
+        Ok(Ledger(attempts.flat_map(|attempt| attempt.charges().collect::<Vec<_>>()).collect()))
     }
 
     fn all(&self) -> Result<Vec<Attempt>, Fault> {
@@ -409,8 +425,9 @@ mod tests {
         fs::create_dir_all(&attempts.folder).unwrap();
         fs::write(attempts.path(&first.run_id), FIRST).unwrap();
         let key: PublicKey = first.peer_key.parse().unwrap();
-        assert_eq!(attempts.count_since("agents", key, 1_799_999_999).unwrap(), 1);
-        assert_eq!(attempts.count_since("agents", key, 1_800_000_000).unwrap(), 0);
+        let charges = attempts.ledger(key, 1_800_000_000).unwrap().0;
+        assert_eq!((charges.len(), charges[0].tested, charges[0].profile.as_str()), (1, 150, "cn.mobile/1"));
+        assert!(attempts.ledger(key, 1_800_000_001).unwrap().0.is_empty());
     }
 
     #[test]

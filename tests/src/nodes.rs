@@ -43,6 +43,8 @@ pub struct Place {
     pub name: String,
     /// Lines of the job's policy that differ from the default.
     pub policy: Vec<(String, String)>,
+    /// Further lines of the job, such as `timezone = "Asia/Shanghai"`.
+    pub job: Vec<String>,
     /// Its clock.
     pub clock: Arc<dyn Clock>,
     /// Name of the result's file in the folder.
@@ -55,7 +57,7 @@ impl Place {
         fs::create_dir(&folder).unwrap();
         identity::create(&Home::at(&folder).identity_key()).unwrap();
         let (name, output_name) = (name.to_owned(), "out.csv".to_owned());
-        Self { folder, name, policy: Vec::new(), clock: System::shared(), output_name }
+        Self { folder, name, policy: Vec::new(), job: Vec::new(), clock: System::shared(), output_name }
     }
 
     /// Sets a line of the job's policy.
@@ -144,11 +146,12 @@ impl Place {
         let config = format!(
             "[node]\nname = \"{}\"\nthreads = 2\n{listen}\n[peers.{peer}]\nkey = \"{key}\"\n{endpoint}\n\
              [jobs.{JOB}]\npeer = \"{peer}\"\nagreement = \"AGR-1\"\n\
-             input = {{ path = {:?}, column = \"id\", profile = \"text/1\", max_rejects = 0.5 }}\noutput = {:?}\n\n\
+             input = {{ path = {:?}, column = \"id\", profile = \"text/1\", max_rejects = 0.5 }}\noutput = {:?}\n{}\n\n\
              [jobs.{JOB}.policy]\n{policy}",
             self.name,
             self.list(),
             self.output(),
+            self.job.join("\n"),
         );
         fs::write(self.home().config(), config).unwrap();
     }

@@ -13,6 +13,7 @@ use psi_core::{
     plan::MAX_CHUNK,
 };
 use psi_node::{
+    budget::Budget,
     fault::{Code, Fault},
     link::{Frame, grpc},
     node::SOFTWARE,
@@ -667,4 +668,24 @@ async fn more_runs_than_the_policy_allows() {
     let caller = rogue(&pair, Role::Initiator);
     let seen = calling(&pair, caller).await;
     assert_eq!((seen.code, seen.place.as_str()), (Code::Policy, ""), "the peer is told no more than that");
+}
+
+/// Whatever became of a run, what its peer could test is charged.
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_that_failed_use_up_the_year() {
+    let mut homes = Homes::with_lists(&numbered("agent", 0..200), &numbered("agent", 100..300));
+    homes.b.policy("max_tested_per_year", 2 * ITEMS);
+    let pair = homes.serve().await;
+    let altered = chunk(0, |mut elements| {
+        elements[0] ^= 1;
+        elements
+    });
+    for codes in [Code::NotCommitted, Code::NotCommitted, Code::Policy] {
+        let mut caller = rogue(&pair, Role::Initiator);
+        altered(&mut caller);
+        assert_eq!(calling(&pair, caller).await.code, codes);
+    }
+    let budget = Budget::load(pair.b.home(), &pair.b.config(), "bank-a", pair.b.now()).unwrap();
+    let spent: Vec<_> = budget.profiles.iter().map(|of| (of.tested, of.runs, of.left)).collect();
+    assert_eq!(spent, [(2 * u64::from(ITEMS), 2, Some(0))]);
 }

@@ -8,6 +8,8 @@ use psi_node::{
     fault::{Code, Fault},
     home::Home,
     input::{Delimiter, Encoding, Format},
+    policy,
+    zone::Zone,
 };
 
 use super::print;
@@ -51,6 +53,9 @@ pub(crate) struct Add {
     /// The file for the matching rows; {job}, {date} and {run} are replaced
     #[arg(long, value_name = "FILE")]
     pub(super) output: PathBuf,
+    /// The time zone of its days and dates, such as Asia/Shanghai; this machine's by default
+    #[arg(long, value_name = "ZONE")]
+    pub(super) timezone: Option<Zone>,
     /// Answers without proofs: fewer bytes and less work, and wrong answers stay unnoticed
     #[arg(long)]
     pub(super) unproved: bool,
@@ -75,9 +80,12 @@ pub(crate) struct Add {
     /// Give up the possibility to open the lists to an auditor later
     #[arg(long)]
     pub(super) not_openable: bool,
-    /// The most runs within 24 hours, failed ones included
+    /// The most runs on a day of the time zone, failed ones included
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(super) max_runs_per_day: u32,
+    /// The most identifiers of one type that the peer may test within 365 days, by all jobs with it; stays here
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub(super) max_tested_per_year: Option<u64>,
 }
 
 /// How a list is laid out.
@@ -136,12 +144,14 @@ impl Add {
                 max_rejects: self.max_rejects,
             },
             output: full(&self.output)?,
+            timezone: self.timezone,
             policy: Policy {
                 output: OutputMode::Mutual,
                 proved: !self.unproved,
                 min_items: self.min_items,
                 max_items: self.max_items,
                 max_runs_per_day: self.max_runs_per_day,
+                max_tested_per_year: self.max_tested_per_year,
                 evidence_days: self.evidence_days,
                 openable: !self.not_openable,
             },
@@ -182,6 +192,7 @@ fn described(name: &str, job: &Job) -> String {
         ("input", print::printable(&format!("{}, column {}", job.input.path.display(), job.input.column))),
         ("profile", job.input.profile.to_string()),
         ("output", print::printable(&job.output.display().to_string())),
+        ("time zone", job.timezone.map_or_else(|| "this machine's".to_owned(), |zone| zone.to_string())),
     ]);
     let peer = print::printable(&job.peer);
     format!("{facts}\nWhat it allows, and nothing else:\n{}", allowed(job, &peer))
@@ -189,17 +200,19 @@ fn described(name: &str, job: &Job) -> String {
 
 /// What a job allows, a sentence a line.
 pub(super) fn allowed(job: &Job, peer: &str) -> String {
-    let Policy { proved, min_items, max_items, max_runs_per_day, evidence_days, openable, .. } = job.policy;
+    let Policy { proved, min_items, max_items, max_runs_per_day, max_tested_per_year, .. } = job.policy;
+    let Policy { evidence_days, openable, .. } = job.policy;
     let [fewest, most] = [min_items, max_items].map(|items| print::grouped(items.into()));
     let lines = [
         format!(
             "Both sides learn which identifiers they share, and how many the other has; {peer} learns nothing else."
         ),
         format!(
-            "Lists of {fewest} to {most} items on either side, at most {} within 24 hours.",
-            runs(max_runs_per_day)
+            "Lists of {fewest} to {most} items on either side, at most {} a day.",
+            print::count(max_runs_per_day.into(), "run", "runs")
         ),
-        tested(job, peer),
+        testable(peer, &job.terms().profiles, job.policy.reach()),
+        max_tested_per_year.map(|most| held(peer, most)).unwrap_or_default(),
         if proved {
             "Every answer is proved: a wrong one ends the run.".to_owned()
         } else {
@@ -223,31 +236,36 @@ pub(super) fn allowed(job: &Job, peer: &str) -> String {
         },
         format!("{peer} needs a job of the same name with the same terms."),
     ];
-    lines.iter().map(|line| format!("  - {line}\n")).collect()
+    lines.iter().filter(|line| !line.is_empty()).map(|line| format!("  - {line}\n")).collect()
 }
 
-/// How much of everything that exists the peer could try out in a year.
-fn tested(job: &Job, peer: &str) -> String {
-    let a_year = u128::from(job.policy.max_items) * u128::from(job.policy.max_runs_per_day) * 365;
-    let share = match job.input.profile.space() {
-        None => String::new(),
-        Some(space) if a_year >= space.into() => format!(", which is all that {} admits", job.input.profile),
-        Some(space) => {
-            format!(", {} % of what {} admits", percent(a_year as f64 / space as f64), job.input.profile)
-        }
-    };
+fn held(peer: &str, most: u64) -> String {
+    let most = print::grouped(most.into());
     format!(
-        "At these limits {peer} can test {} identifiers of its choice a year{share}.",
-        print::grouped(a_year)
+        "All jobs with {peer} together are held to {most} identifiers of one type within {} days.",
+        policy::YEAR
     )
 }
 
-fn runs(number: u32) -> String {
-    print::count(number.into(), "run", "runs")
+/// How much of everything that exists the peer could try out in a year, of each type.
+pub(super) fn testable(peer: &str, profiles: &[Profile], a_year: u64) -> String {
+    let share = |profile: &Profile| {
+        Some(match profile.space()? {
+            space if a_year >= space => format!(", which is all that {profile} admits"),
+            space => format!(", {} % of what {profile} admits", percent(a_year as f64 / space as f64)),
+        })
+    };
+    let shares: String = profiles.iter().filter_map(share).collect();
+    let (number, each) =
+        (print::grouped(a_year.into()), if profiles.len() > 1 { " of each type" } else { "" });
+    format!("At these limits {peer} can test {number} identifiers of its choice a year{each}{shares}.")
 }
 
-/// A share as a percentage with at most three digits behind the point.
+/// A share as a percentage with at most three digits behind the point; what is not nothing never looks like it.
 fn percent(share: f64) -> String {
+    if share > 0.0 && share < 0.000_01 {
+        return "less than 0.001".to_owned();
+    }
     let text = format!("{:.3}", share * 100.0);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
@@ -256,36 +274,30 @@ fn percent(share: f64) -> String {
 mod tests {
     use super::*;
 
-    fn job(max_items: u64, max_runs_per_day: u32, profile: &str) -> Job {
-        let policy = format!(
-            "output = \"mutual\"\nproved = true\nmin_items = 1\nmax_items = {max_items}\n\
-             max_runs_per_day = {max_runs_per_day}\nopenable = true\n"
-        );
-        let text = format!(
-            "[node]\nname = \"a\"\n[peers.b]\nkey = \"ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\"\n\
-             [jobs.j]\npeer = \"b\"\noutput = \"o\"\ninput = {{ path = \"i\", column = \"c\", profile = \"{profile}\" }}\n\
-             [jobs.j.policy]\n{policy}"
-        );
-        Config::parse(&text).unwrap().jobs["j"].clone()
-    }
-
     #[test]
-    fn the_year_is_counted_and_compared_with_the_profile() {
-        let shown = |max_items, runs, profile| tested(&job(max_items, runs, profile), "b");
-        let some = shown(200_000, 1, "cn.mobile/1");
+    fn the_year_is_compared_with_the_profile() {
+        let shown = |a_year, profile: &str| testable("b", &[profile.parse().unwrap()], a_year);
+        let some = shown(73_000_000, "cn.mobile/1");
         assert_eq!(
             some,
             "At these limits b can test 73,000,000 identifiers of its choice a year, 1.043 % of what cn.mobile/1 admits."
         );
-        assert!(shown(10_000_000, 100, "cn.mobile/1").ends_with(
+        assert!(shown(365_000_000_000, "cn.mobile/1").ends_with(
             "365,000,000,000 identifiers of its choice a year, which is all that cn.mobile/1 admits."
         ));
-        assert!(shown(1, 1, "text/1").ends_with("365 identifiers of its choice a year."));
+        assert!(shown(365, "text/1").ends_with("365 identifiers of its choice a year."));
     }
 
     #[test]
     fn shares_are_percentages() {
-        let cases = [(0.01, "1"), (0.0, "0"), (1.0, "100"), (0.000_12, "0.012"), (0.1, "10")];
+        let cases = [
+            (0.01, "1"),
+            (0.0, "0"),
+            (1.0, "100"),
+            (0.000_12, "0.012"),
+            (0.1, "10"),
+            (1e-9, "less than 0.001"),
+        ];
         for (share, text) in cases {
             assert_eq!(percent(share), text);
         }

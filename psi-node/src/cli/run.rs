@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use psi_node::{
-    config::{Config, Job},
+    budget::Budget,
+    config::Job,
     fault::{Code, Fault},
     home::Home,
     input::{self, Limits, Loaded, Rejects},
     node::Node,
     output,
+    policy::{Ledger, Request},
     report::Summary,
     run,
+    runs::Attempts,
 };
 
 use super::{job, print, process, progress::Bar};
@@ -34,7 +37,7 @@ impl Args {
     pub(super) fn execute(&self, home: &Home, psi: &str) -> Result<(), Fault> {
         let node = Node::open(home)?;
         node.config().job(&self.job)?;
-        if self.dry_run { self.dry(&node.config()) } else { self.exchange(&node, psi) }
+        if self.dry_run { self.dry(&node) } else { self.exchange(&node, psi) }
     }
 
     fn exchange(&self, node: &Node, psi: &str) -> Result<(), Fault> {
@@ -50,11 +53,16 @@ impl Args {
         rejected(&summary.rejects, summary.rows_read)
     }
 
-    fn dry(&self, config: &Config) -> Result<(), Fault> {
+    fn dry(&self, node: &Node) -> Result<(), Fault> {
+        let config = node.config();
         let job = config.job(&self.job)?;
         check_output(job)?;
         let loaded = load(job)?;
-        print::out(&disclosed(job, &loaded))?;
+        let (now, key) = (node.now(), config.peer(&job.peer)?.key);
+        let ledger = Attempts::of(node.home()).ledger(key, Ledger::since(job.zone(), now))?;
+        let budget = Budget::of(&config, &job.peer, &ledger, now)?;
+        let policy = policed(&self.job, job, &budget);
+        print::out(&disclosed(job, &loaded, &policy))?;
         let (items, policy) = (loaded.set.len() as u64, &job.policy);
         if !(policy.min_items..=policy.max_items).contains(&items) {
             let allowed = format!("{} to {}", policy.min_items, policy.max_items);
@@ -63,6 +71,7 @@ impl Args {
                 format!("our list has {items} items, the terms allow {allowed}"),
             ));
         }
+        Request::smallest(&self.job, job).allow(&ledger, now)?;
         rejected(&loaded.rejects, loaded.rows_read)
     }
 }
@@ -81,7 +90,7 @@ fn load(job: &Job) -> Result<Loaded, Fault> {
     Ok(input::load(input::open(&spec, None)?, &spec, &job.input.profile, &limits)?)
 }
 
-fn disclosed(job: &Job, loaded: &Loaded) -> String {
+fn disclosed(job: &Job, loaded: &Loaded, policy: &str) -> String {
     let peer = print::printable(&job.peer);
     let rows = print::table(&[
         ("rows read", print::grouped(loaded.rows_read.into())),
@@ -90,10 +99,30 @@ fn disclosed(job: &Job, loaded: &Loaded) -> String {
         ("items to send", print::grouped(loaded.set.len() as u128)),
     ]);
     format!(
-        "{rows}\n{peer} would learn that our list has {}, and which of them it has as well.\nThe terms:\n{}Nothing was sent.\n",
+        "{rows}\n{peer} would learn that our list has {}, and which of them it has as well.\nThe terms:\n{}The policy:\n{policy}Nothing was sent.\n",
         print::count(loaded.set.len() as u64, "item", "items"),
         job::allowed(job, &peer),
     )
+}
+
+/// What the policy leaves of today and of the year. How many items the peer has is known only in the run.
+fn policed(name: &str, job: &Job, budget: &Budget) -> String {
+    let runs = budget.jobs.iter().find(|today| today.job == name).map_or(0, |today| today.runs);
+    let mut lines = format!(
+        "  - {} of {} today, failed ones included.\n",
+        print::grouped(runs.into()),
+        print::count(job.policy.max_runs_per_day.into(), "run", "runs"),
+    );
+    for profile in job.terms().profiles {
+        let Some(most) = job.policy.max_tested_per_year else { continue };
+        let tested = budget.profiles.iter().find(|of| of.profile == profile.id()).map_or(0, |of| of.tested);
+        lines += &format!(
+            "  - {} may test {} more identifiers of {profile}; a larger list of its ends the run.\n",
+            print::printable(&job.peer),
+            print::grouped(most.saturating_sub(tested).into()),
+        );
+    }
+    lines
 }
 
 /// The summary for people.

@@ -234,6 +234,9 @@ fn job_table(job: &Job) -> Table {
     table.insert("purpose", value(&job.purpose));
     table.insert("input", value(input_table(&job.input)));
     table.insert("output", value(job.output.to_string_lossy().into_owned()));
+    if let Some(zone) = job.timezone {
+        table.insert("timezone", value(zone.name()));
+    }
     table.insert("policy", Item::Table(policy_table(&job.policy)));
     table
 }
@@ -268,6 +271,9 @@ fn policy_table(policy: &Policy) -> Table {
     table.insert("min_items", value(policy.min_items as i64));
     table.insert("max_items", value(policy.max_items as i64));
     table.insert("max_runs_per_day", value(i64::from(policy.max_runs_per_day)));
+    if let Some(most) = policy.max_tested_per_year {
+        table.insert("max_tested_per_year", value(most as i64));
+    }
     table.insert("evidence_days", value(i64::from(policy.evidence_days)));
     table.insert("openable", value(policy.openable));
     table
@@ -322,11 +328,19 @@ key = \"ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\"
             min_items: 2,
             max_items: 20,
             max_runs_per_day: 3,
+            max_tested_per_year: Some(80_000_000),
             evidence_days: 4,
             openable: true,
         };
-        let output = "/out/{job}-{run}.csv".into();
-        Job { peer: peer.into(), agreement: "AGR-1".into(), purpose: String::new(), input, output, policy }
+        Job {
+            peer: peer.into(),
+            agreement: "AGR-1".into(),
+            purpose: String::new(),
+            input,
+            output: "/out/{job}-{run}.csv".into(),
+            timezone: Some("Asia/Shanghai".parse().unwrap()),
+            policy,
+        }
     }
 
     #[test]
@@ -348,6 +362,7 @@ key = \"ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\"
         assert_eq!((&added.input.path, &added.output), (&wanted.input.path, &wanted.output));
         assert_eq!((added.input.format, added.input.encoding), (Some(Format::Tsv), Encoding::Gbk));
         assert_eq!(added.agreement, "AGR-1");
+        assert_eq!((added.timezone, added.policy.max_tested_per_year), (wanted.timezone, Some(80_000_000)));
     }
 
     #[test]

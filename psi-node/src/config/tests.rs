@@ -14,6 +14,7 @@ fn the_sample_is_valid_and_says_what_its_comments_say() {
     let job = config.job("agents").unwrap();
     assert!(job.terms().proved && job.terms().openable);
     assert_eq!(job.terms().max_items, 200_000);
+    assert_eq!((job.zone().name(), job.policy.max_tested_per_year), ("Asia/Shanghai", Some(80_000_000)));
     assert_eq!(job.input.max_rejects, 0.01);
 }
 
@@ -35,6 +36,8 @@ fn wrong_values_are_refused_where_they_stand() {
         ("cn.mobile/1", "cn.mobil/1", "the nearest known one is \"cn.mobile/1\""),
         ("cn.mobile/1", "cn.name/1", "cn.name/1 is never a key alone, too many people share a name"),
         ("max_rejects = 0.01", "max_rejects = 1.01", "a share from 0 to 1 is expected"),
+        ("Asia/Shanghai", "Asia/Shanghi", "no time zone \"Asia/Shanghi\"; the nearest is \"Asia/Shanghai\""),
+        ("80_000_000", "-1", "invalid value: integer `-1`"),
         ("proved = true", "proved = \"yes\"", "invalid type: string"),
         ("output = \"mutual\"", "output = \"ours\"", "unknown variant `ours`, expected `mutual`"),
         ("ed25519:", "rsa:", "expected \"ed25519:\" before the key"),
@@ -53,6 +56,7 @@ fn a_job_without_its_peer_or_with_impossible_limits_is_refused() {
     let cases = [
         ("peer = \"bank-b\"", "peer = \"bank-c\"", " jobs.agents.peer: no peer \"bank-c\""),
         ("min_items = 1000", "min_items = 0", " jobs.agents.policy.min_items: expected at least 1"),
+        ("80_000_000", "999", " jobs.agents.policy: max_tested_per_year is below min_items"),
         ("min_items = 1000", "min_items = 200_001", " jobs.agents.policy: min_items is above max_items"),
         ("cn.mobile/1", "qq/1+qq/1", " jobs.agents.input: qq/1+qq/1 is over several columns"),
         ("{run}", "{runs}", " jobs.agents.output: \"{runs}\": expected {job}, {date} or {run}"),

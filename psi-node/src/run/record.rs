@@ -1,19 +1,12 @@
-//! What a run leaves behind whatever happens: the record of its attempt; and the lease that keeps others off meanwhile.
-
-use std::{
-    fs::{File, TryLockError},
-    os::unix::fs::OpenOptionsExt,
-};
+//! What a run leaves behind whatever happens: the record of its attempt.
 
 use psi_core::{identifier::Profile, session::Agreed, transcript::Transcript};
 
-use super::{Run, list};
+use super::{Run, lease};
 use crate::{
-    durable,
-    fault::{Code, Fault},
-    node::Node,
-    output,
-    runs::{self, Attempt, AttemptList, Attempts, State},
+    fault::Fault,
+    policy::Request,
+    runs::{Attempt, AttemptList, Attempts, State},
 };
 
 /// The record of this attempt.
@@ -34,15 +27,17 @@ impl Record {
             committed: None,
             lists: lists(agreed),
             state: State::Agreed,
-            output: output::path(&run.job.output, &run.job_name, id),
+            output: run.output(id),
             error: None,
         };
         Self { attempts: Attempts::of(run.node.home()), attempt }
     }
 
-    /// From here on the attempt counts.
-    pub(super) fn commit(&mut self, now: u64) -> Result<(), Fault> {
-        self.attempt.committed = Some(now);
+    /// From here on the attempt counts, if the policy still allows it: no other run charges the ledger meanwhile.
+    pub(super) fn charge(&mut self, run: &Run<'_>, theirs: &[u64]) -> Result<(), Fault> {
+        let _alone = lease::ledger(run.node)?;
+        run.allow(&Request::new(&run.job_name, &run.job, theirs))?;
+        self.attempt.committed = Some(run.node.now());
         self.attempt.state = State::Committed;
         self.write()
     }
@@ -81,20 +76,4 @@ fn lists(agreed: &Agreed) -> Vec<AttemptList> {
         matches: None,
     };
     ours.terms.profiles.iter().zip(items).map(list).collect()
-}
-
-/// One run of a job at a time, across the processes of this home.
-pub(super) fn lease(node: &Node, job: &str) -> Result<File, Fault> {
-    let folder = node.home().state().join("leases");
-    let path = folder.join(format!("{}.lock", list::file_name(job)));
-    durable::create_folder(&folder).map_err(|error| runs::storage(&folder, &error))?;
-    let file = File::options().create(true).append(true).mode(0o600).open(&path);
-    let file = file.map_err(|error| runs::storage(&path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Fault::new(Code::Busy, format!("job {job:?} is running already")))
-        }
-        Err(TryLockError::Error(error)) => Err(runs::storage(&path, &error)),
-    }
 }
