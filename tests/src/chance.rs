@@ -4,14 +4,19 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 /// Where a test's or a campaign's choices come from.
 pub struct Chance {
-    seed: u64,
     rng: StdRng,
 }
 
 impl Chance {
     /// The choices of that seed.
     pub fn of(seed: u64) -> Self {
-        Self { seed, rng: StdRng::seed_from_u64(seed) }
+        Self { rng: StdRng::seed_from_u64(seed) }
+    }
+
+    /// The choices of one case of a campaign, whichever cases ran before it.
+    pub fn of_case(seed: u64, number: u64) -> Self {
+        let mut mixed = Self::of(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        Self::of(mixed.rng.random())
     }
 
     /// The choices of the seed in `PSI_SEED`, or of a fresh one; printed, so that a failing test can be played again.
@@ -20,11 +25,6 @@ impl Chance {
         let seed = given.map_or_else(rand::random, |seed| seed.parse().expect("PSI_SEED is a number"));
         println!("PSI_SEED={seed}");
         Self::of(seed)
-    }
-
-    /// The seed.
-    pub fn seed(&self) -> u64 {
-        self.seed
     }
 
     /// A number from 0 to `bound` - 1.

@@ -180,9 +180,18 @@ impl Clock for Ahead {
     }
 }
 
+/// Where a node listens, and where it calls the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ports {
+    /// Its own address.
+    pub listens: Option<SocketAddr>,
+    /// The other's address, as this node knows it.
+    pub calls: Option<SocketAddr>,
+}
+
 /// Two homes that know each other; `a` calls, `b` serves.
 pub struct Homes {
-    _root: TempDir,
+    root: TempDir,
     /// The calling side.
     pub a: Place,
     /// The serving side.
@@ -196,7 +205,7 @@ impl Homes {
     pub fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let [a, b] = ["bank-a", "bank-b"].map(|name| Place::new(root.path(), name));
-        Self { _root: root, a, b, settings: settings() }
+        Self { root, a, b, settings: settings() }
     }
 
     /// Two homes with these lists.
@@ -205,6 +214,18 @@ impl Homes {
         homes.a.write_list(ours);
         homes.b.write_list(theirs);
         homes
+    }
+
+    /// Writes the configurations of `a` and `b`.
+    pub fn configure(&self, [a, b]: [Ports; 2]) {
+        let (a_key, b_key) = (self.a.identity().public_key(), self.b.identity().public_key());
+        self.a.write_config(a.listens, &self.b.name, b_key, a.calls);
+        self.b.write_config(b.listens, &self.a.name, a_key, b.calls);
+    }
+
+    /// Leaves the folders where they are, for somebody to look at.
+    pub fn keep(self) -> PathBuf {
+        self.root.keep()
     }
 
     /// Starts serving at `b`.
@@ -220,9 +241,10 @@ impl Homes {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (called, way) = way(&self, address).await;
-        let (a_key, b_key) = (self.a.identity().public_key(), self.b.identity().public_key());
-        self.a.write_config(None, "bank-b", b_key, Some(called));
-        self.b.write_config(Some(address), "bank-a", a_key, None);
+        self.configure([
+            Ports { listens: None, calls: Some(called) },
+            Ports { listens: Some(address), calls: None },
+        ]);
         let (a, b) = (self.a.open(self.settings), self.b.open(self.settings));
         let (stop, stopped) = oneshot::channel::<()>();
         let node = b.clone();

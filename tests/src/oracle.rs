@@ -13,7 +13,11 @@ mod opened;
 mod sent;
 mod side;
 
-use std::{collections::BTreeSet, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    sync::Mutex,
+};
 
 use self::{opened::Opened, sent::Sent, side::Side};
 use crate::{nodes::Homes, tap::Tap};
@@ -22,6 +26,8 @@ use crate::{nodes::Homes, tap::Tap};
 pub struct Oracle {
     /// `a` and `b`: every version of the list, oldest first.
     versions: [Vec<String>; 2],
+    /// By side and run: the version that was behind its Commit when it was opened. That is much work, and stays true.
+    opened: Mutex<BTreeMap<(usize, String), usize>>,
 }
 
 /// What an oracle found, of both sides together.
@@ -52,7 +58,7 @@ impl Findings {
 impl Oracle {
     /// Knows the lists as they are now.
     pub fn new(homes: &Homes) -> Self {
-        let mut oracle = Self { versions: [Vec::new(), Vec::new()] };
+        let mut oracle = Self { versions: [Vec::new(), Vec::new()], opened: Mutex::default() };
         oracle.learn(homes);
         oracle
     }
@@ -106,10 +112,13 @@ impl Oracle {
         findings: &mut Findings,
     ) -> Vec<&String> {
         let versions = &self.versions[index];
-        match opened::version(side, run, versions, sent) {
+        let place = (index, run.to_owned());
+        let known = self.opened.lock().unwrap().get(&place).copied();
+        match known.map_or_else(|| opened::version(side, run, versions, sent), Opened::Version) {
             Opened::Version(version) => {
                 findings.opened += 1;
-                vec![version]
+                self.opened.lock().unwrap().insert(place, version);
+                vec![&versions[version]]
             }
             Opened::Gone => versions.iter().collect(),
             Opened::Wrong(reason) => {

@@ -20,9 +20,9 @@ use super::{
     side::Side,
 };
 
-pub(super) enum Opened<'a> {
-    /// The Commit is to this version, and every masked element is one of its items times the committed key.
-    Version(&'a String),
+pub(super) enum Opened {
+    /// The Commit is to the version of this number, and every masked element is one of its items times the committed key.
+    Version(usize),
     /// What opens it is not kept.
     Gone,
     /// It is to none of the versions.
@@ -30,7 +30,7 @@ pub(super) enum Opened<'a> {
 }
 
 /// Opens the list that a side committed to in a run.
-pub(super) fn version<'a>(side: &Side<'_>, run: &str, versions: &'a [String], sent: &Sent) -> Opened<'a> {
+pub(super) fn version(side: &Side<'_>, run: &str, versions: &[String], sent: &Sent) -> Opened {
     let Some(session) = sent.of_run(run) else { return Opened::Gone };
     let [masked, opening] = ["masked", "opening"].map(|kind| unsealed(side, run, kind));
     let (Some(masked), Some(opening)) = (masked, opening) else { return Opened::Gone };
@@ -39,7 +39,7 @@ pub(super) fn version<'a>(side: &Side<'_>, run: &str, versions: &'a [String], se
     };
     let role = [Role::Initiator, Role::Responder][role];
     let opened = Opening::new(session, role, &masked, &opening);
-    let opened = opened.and_then(|opening| versions.iter().find(|version| opening.is_of(version)));
+    let opened = opened.and_then(|opening| versions.iter().position(|version| opening.is_of(version)));
     opened.map_or_else(|| Opened::Wrong("the commit is to none of the lists".to_owned()), Opened::Version)
 }
 
