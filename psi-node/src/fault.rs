@@ -126,6 +126,12 @@ table! {
     Format 27 "input-format" 5 Internal Never
         "the list is of another format than the one named, or of one that this program can't read"
         "name the format (--format), or save the list as one of CSV, XLSX and JSON Lines";
+    Pipe 28 "input-pipe" 5 Internal Never
+        "the list comes from standard input, which a node that was called does not have"
+        "start the run on this side with `psi run`, or let the job read a file";
+    Sheet 29 "input-sheet" 5 Internal Never
+        "the workbook lacks the sheet, has several, or one with hidden rows or with merged cells among the identifiers"
+        "name the sheet (--sheet); remove the filter and show all rows, or delete the hidden ones; split merged cells";
     OutputExists 30 "output-exists" 5 Internal Never
         "a result is never written over another"
         "move the old result away, or put {run} into the output's name";

@@ -12,8 +12,10 @@ mod columns;
 mod csv;
 mod error;
 mod feed;
+mod json_lines;
 mod layout;
 mod text;
+mod xlsx;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -72,6 +74,10 @@ enum Cell {
     Plain(Range<usize>),
     /// Between quotes, with quotes doubled inside.
     Doubled(Range<usize>),
+    /// As it is, and a number in the file.
+    Number(Range<usize>),
+    /// Not there as text.
+    Fault(RowFault),
 }
 
 impl<'a> Cells<'a> {
@@ -91,9 +97,15 @@ impl<'a> Cells<'a> {
     /// If this cell can't be used, although others of the row can.
     pub fn get(&self, index: usize) -> Result<Cow<'a, str>, RowFault> {
         match &self.cells[index] {
-            Cell::Plain(range) => Ok(text::valid(&self.text[range.clone()]).into()),
+            Cell::Plain(range) | Cell::Number(range) => Ok(text::valid(&self.text[range.clone()]).into()),
             Cell::Doubled(range) => Ok(text::valid(&self.text[range.clone()]).replace("\"\"", "\"").into()),
+            Cell::Fault(fault) => Err(*fault),
         }
+    }
+
+    /// Whether the file has a number there, which keeps no leading zeros.
+    pub fn is_number(&self, index: usize) -> bool {
+        matches!(self.cells[index], Cell::Number(_))
     }
 }
 
@@ -115,6 +127,29 @@ pub enum RowFault {
         /// Columns in the heading.
         expected: usize,
     },
+    /// A JSON value that is no text.
+    #[error("expected text or a number, got {got}")]
+    NotText {
+        /// What stands there.
+        got: &'static str,
+    },
+    /// A JSON object with a wanted key twice.
+    #[error("the object has a key twice")]
+    DoubledKey,
+    /// A number of a workbook with more digits than a spreadsheet keeps.
+    #[error(
+        "a number of more than 15 digits, rounded by a spreadsheet: make the column text before the numbers are put in"
+    )]
+    Rounded,
+    /// A date of a workbook.
+    #[error("a date, made by a spreadsheet: make the column text before the identifiers are put in")]
+    Date,
+    /// `#N/A` and its like.
+    #[error("an error of a spreadsheet's formula")]
+    CellError,
+    /// A formula that no spreadsheet has calculated.
+    #[error("a formula without its value: open the workbook in a spreadsheet and save it")]
+    NoValue,
     /// The profile refused the cell.
     #[error(transparent)]
     Identifier(#[from] Reject),
@@ -128,6 +163,12 @@ impl RowFault {
     pub fn reason(self) -> &'static str {
         match self {
             RowFault::Ragged { .. } => "ragged",
+            RowFault::NotText { .. } => "not-text",
+            RowFault::DoubledKey => "doubled-key",
+            RowFault::Rounded => "rounded-number",
+            RowFault::Date => "date",
+            RowFault::CellError => "cell-error",
+            RowFault::NoValue => "no-value",
             RowFault::Identifier(reject) => reject.reason(),
             RowFault::Strict(warning) => warning.reason(),
         }
@@ -167,6 +208,11 @@ impl Spec {
         Self { format: Format::Csv, ..Self::of(path, vec![column.into()]) }
     }
 
+    /// Whether it is standard input, which can be read only once and only where `psi` was started.
+    pub fn is_standard_input(&self) -> bool {
+        self.path.as_os_str() == feed::STANDARD_INPUT
+    }
+
     /// What is said of the file that has no meaning for its format.
     pub fn misfit(&self) -> Option<&'static str> {
         let (text, csv) = (self.format.is_text(), self.format == Format::Csv);
@@ -183,22 +229,26 @@ impl Spec {
 
 /// Opens a list; what is read from it goes into `copy` as well.
 ///
-/// Only regular files: a FIFO would block, a device would never end.
+/// Only regular files and standard input: a FIFO would block, a device would never end.
 pub fn open(spec: &Spec, copy: Option<SealedWriter<File>>) -> Result<Box<dyn Source>, InputError> {
     over(spec, Feed::open(&spec.path, copy)?)
 }
 
 /// Opens the sealed copy of a list.
 pub fn reopen(spec: &Spec, copy: SealedReader<File>) -> Result<Box<dyn Source>, InputError> {
-    over(spec, Feed::sealed(&spec.path, copy))
+    let feed = Feed::sealed(&spec.path, copy);
+    match spec.format {
+        Format::JsonLines => Ok(Box::new(json_lines::JsonLines::with_every_key(feed, spec)?)),
+        _ => over(spec, feed),
+    }
 }
 
 fn over(spec: &Spec, feed: Feed) -> Result<Box<dyn Source>, InputError> {
     match spec.format {
         Format::Csv | Format::Tsv => Ok(Box::new(csv::Csv::new(feed, spec)?)),
-        Format::Xlsx | Format::JsonLines | Format::Parquet => {
-            Err(InputError::NotBuiltIn { path: spec.path.clone(), format: spec.format })
-        }
+        Format::JsonLines => Ok(Box::new(json_lines::JsonLines::new(feed, spec)?)),
+        Format::Xlsx => Ok(Box::new(xlsx::Xlsx::new(feed, spec)?)),
+        Format::Parquet => Err(InputError::NotBuiltIn { path: spec.path.clone(), format: spec.format }),
     }
 }
 

@@ -145,6 +145,11 @@ impl<'a> Run<'a> {
             )
             .with_place("job"));
         }
+        if job.is_some_and(|job| job.input.spec().is_standard_input()) {
+            let message =
+                format!("job {:?} reads standard input: only `psi run` here can start it", hello.job);
+            return Err(Fault::new(Code::Pipe, message));
+        }
         Self::prepare(node, &hello.job, progress)
     }
 

@@ -13,7 +13,7 @@
 //! A flipped bit, a cut, a swap, an added byte, another kind, another owner or another key: each is refused.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use chacha20poly1305::aead::inout::InOutBuf;
@@ -231,6 +231,20 @@ impl<W: Write> SealedWriter<W> {
     }
 }
 
+impl SealedWriter<std::fs::File> {
+    /// Seals the last segment, makes the file durable if it is to last, and opens what was sealed, from its start.
+    pub fn into_reader(self, lasting: bool) -> io::Result<SealedReader<std::fs::File>> {
+        let Segments { cipher, prefix, bound, .. } = &self.segments;
+        let segments = Segments { cipher: cipher.clone(), prefix: *prefix, bound: bound.clone(), next: 0 };
+        let mut file = self.finish()?;
+        if lasting {
+            file.sync_all()?;
+        }
+        file.seek(SeekFrom::Start(HEADER as u64))?;
+        Ok(SealedReader::over(file, segments))
+    }
+}
+
 impl<W: Write> Write for SealedWriter<W> {
     /// A full segment is sealed only when more follows, since it may be the last.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -262,7 +276,7 @@ pub struct SealedReader<R: Read> {
     segments: Segments,
     /// One opened segment with room for its tag and for the byte that shows whether another follows.
     buffer: Zeroizing<Vec<u8>>,
-    /// What is left of it to hand out.
+    /// What is left of it to hand out, up to its end.
     ready: std::ops::Range<usize>,
     /// The first byte of the next segment.
     ahead: Option<u8>,
@@ -281,9 +295,12 @@ impl<R: Read> SealedReader<R> {
             let got = kind.trim_ascii_end().escape_ascii().to_string().replace("\\x00", "");
             return Err(SealError::WrongKind { expected: label.kind, got }.into());
         }
-        let segments = Segments::new(key, &header, label.owner);
+        Ok(Self::over(inner, Segments::new(key, &header, label.owner)))
+    }
+
+    fn over(inner: R, segments: Segments) -> Self {
         let buffer = Zeroizing::new(vec![0; SEGMENT + TAG + 1]);
-        Ok(Self { inner, segments, buffer, ready: 0..0, ahead: None, finished: false })
+        Self { inner, segments, buffer, ready: 0..0, ahead: None, finished: false }
     }
 
     fn open_next(&mut self) -> io::Result<()> {
@@ -313,6 +330,44 @@ impl<R: Read> Read for SealedReader<R> {
         out[..taken].copy_from_slice(&self.buffer[self.ready.start..self.ready.start + taken]);
         self.ready.start += taken;
         Ok(taken)
+    }
+}
+
+/// Opens the segment that holds the place. Beyond the end is the end.
+impl<R: Read + Seek> Seek for SealedReader<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let length = self.content_length()?;
+        let place = match to {
+            SeekFrom::Start(place) => Some(place),
+            SeekFrom::End(offset) => length.checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.place().checked_add_signed(offset),
+        };
+        let place = place.ok_or(io::ErrorKind::InvalidInput)?.min(length);
+        // The end of a full segment belongs to it, so that there always is a segment to open.
+        let segment = if place == length { length.saturating_sub(1) } else { place } / SEGMENT as u64;
+        if self.segments.next != segment + 1 {
+            self.inner.seek(SeekFrom::Start(HEADER as u64 + segment * (SEGMENT + TAG) as u64))?;
+            (self.segments.next, self.ahead, self.finished, self.ready) = (segment, None, false, 0..0);
+            self.open_next()?;
+        }
+        self.ready = (place - segment * SEGMENT as u64) as usize..self.ready.end;
+        Ok(place)
+    }
+}
+
+impl<R: Read + Seek> SealedReader<R> {
+    /// Bytes of content, by the size of the file.
+    fn content_length(&mut self) -> io::Result<u64> {
+        let here = self.inner.stream_position()?;
+        let sealed = self.inner.seek(SeekFrom::End(0))?.saturating_sub(HEADER as u64);
+        self.inner.seek(SeekFrom::Start(here))?;
+        let segments = sealed.div_ceil((SEGMENT + TAG) as u64).max(1);
+        Ok(sealed.saturating_sub(segments * TAG as u64))
+    }
+
+    /// How many bytes of content were handed out or skipped.
+    fn place(&self) -> u64 {
+        self.segments.next.saturating_sub(1) * SEGMENT as u64 + self.ready.start as u64
     }
 }
 
@@ -440,6 +495,55 @@ mod tests {
             assert_eq!(open(&bytes).unwrap(), content(length));
             assert_eq!(bytes.len(), HEADER + length + TAG * length.div_ceil(SEGMENT).max(1));
         }
+    }
+
+    #[test]
+    fn any_place_can_be_read() {
+        for length in [0, 1, SEGMENT - 1, SEGMENT, SEGMENT + 1, 2 * SEGMENT, 3 * SEGMENT + 17] {
+            let (bytes, content) = (sealed(length), content(length));
+            let mut reader = SealedReader::new(io::Cursor::new(&bytes), &key(), LABEL).unwrap();
+            let end = length as u64;
+            for place in [end, 0, end / 2, end / 2 + 1, SEGMENT as u64, 5, end.saturating_sub(1), end + 9] {
+                let place = place.min(end);
+                assert_eq!(reader.seek(SeekFrom::Start(place)).unwrap(), place);
+                assert_eq!(reader.stream_position().unwrap(), place);
+                let mut read = Vec::new();
+                (&mut reader).take(SEGMENT as u64 + 9).read_to_end(&mut read).unwrap();
+                let expected = &content[place as usize..(place as usize + SEGMENT + 9).min(length)];
+                assert!(read == expected, "{place} of {length}");
+            }
+            assert_eq!(reader.seek(SeekFrom::End(-(end.min(3) as i64))).unwrap(), end - end.min(3));
+            assert_eq!(reader.seek(SeekFrom::Current(1)).unwrap(), (end - end.min(3) + 1).min(end));
+            assert!(reader.seek(SeekFrom::End(-(end as i64) - 1)).is_err());
+        }
+    }
+
+    #[test]
+    fn places_in_damaged_segments_are_refused() {
+        let mut bytes = sealed(3 * SEGMENT);
+        bytes[HEADER + SEGMENT + TAG + 5] ^= 1;
+        let mut reader = SealedReader::new(io::Cursor::new(&bytes), &key(), LABEL).unwrap();
+        assert!(reader.seek(SeekFrom::Start(2 * SEGMENT as u64)).is_ok());
+        for _ in 0..2 {
+            let error = reader.seek(SeekFrom::Start(SEGMENT as u64)).unwrap_err();
+            assert_eq!(SealError::of(&error), Some(&SealError::Corrupted { segment: 1 }));
+        }
+        assert_eq!(reader.seek(SeekFrom::Start(1)).unwrap(), 1);
+        let mut cut = io::Cursor::new(&bytes[..HEADER + SEGMENT + TAG]);
+        let mut reader = SealedReader::new(&mut cut, &key(), LABEL).unwrap();
+        let error = reader.seek(SeekFrom::End(0)).unwrap_err();
+        assert_eq!(SealError::of(&error), Some(&SealError::Truncated { segment: 0 }));
+    }
+
+    #[test]
+    fn what_was_written_is_read_from_the_same_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = durable::create_private(&folder.path().join("copy")).unwrap();
+        let mut writer = SealedWriter::new(file, &key(), LABEL).unwrap();
+        writer.write_all(&content(SEGMENT + 5)).unwrap();
+        let mut read = Vec::new();
+        writer.into_reader(true).unwrap().read_to_end(&mut read).unwrap();
+        assert!(read == content(SEGMENT + 5));
     }
 
     #[test]

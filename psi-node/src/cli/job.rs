@@ -39,7 +39,7 @@ pub(crate) struct Add {
     /// Our name for the peer
     #[arg(long)]
     pub(super) peer: String,
-    /// Our list
+    /// Our list; - is standard input, for `psi run` only
     #[arg(long, value_name = "FILE")]
     pub(super) input: PathBuf,
     #[command(flatten)]
@@ -134,7 +134,7 @@ impl Add {
             agreement: self.agreement.clone(),
             purpose: self.purpose.clone(),
             input: Input {
-                path: full(&self.input)?,
+                path: if self.input == Path::new("-") { self.input.clone() } else { full(&self.input)? },
                 format: self.layout.format,
                 encoding: self.layout.encoding,
                 delimiter: self.layout.delimiter,

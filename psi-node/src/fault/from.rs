@@ -90,11 +90,17 @@ impl From<InputError> for Fault {
             | InputError::Utf8 { .. }
             | InputError::Utf16 { .. }
             | InputError::NoByteOrder { .. } => Code::Encoding,
+            InputError::MissingSheet { .. }
+            | InputError::SeveralSheets { .. }
+            | InputError::HiddenRow { .. }
+            | InputError::MergedCells { .. } => Code::Sheet,
             InputError::OtherFormat { .. } | InputError::NotBuiltIn { .. } => Code::Format,
             InputError::Nul { .. }
             | InputError::LoneCarriageReturn { .. }
             | InputError::UnclosedQuote { .. }
             | InputError::StrayQuote { .. }
+            | InputError::NotJson { .. }
+            | InputError::Workbook { .. }
             | InputError::RowTooLong { .. } => Code::Structure,
             InputError::Empty { .. } | InputError::NoRows { .. } => Code::EmptyList,
             InputError::TooManyRejects { .. } => Code::TooManyRejects,

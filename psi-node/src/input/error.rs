@@ -87,9 +87,27 @@ pub enum InputError {
     /// Neither delimiter nor end of line after a closing quote.
     #[error("{at}: expected a delimiter or the end of the line after the closing quote")]
     StrayQuote { at: Place },
+    /// A line that is no JSON object.
+    #[error("{at}: {what}, expected one JSON object a line")]
+    NotJson { at: Place, what: &'static str },
     /// A row beyond the limit.
     #[error("{at}: row is too long: at most {limit} bytes")]
     RowTooLong { at: Place, limit: usize },
+    /// A part of a workbook is missing or damaged.
+    #[error("{}: {what}", path.display())]
+    Workbook { path: PathBuf, what: String },
+    /// The workbook doesn't have the sheet.
+    #[error("{}: no sheet {sheet:?}; there are {known}", path.display())]
+    MissingSheet { path: PathBuf, sheet: String, known: String },
+    /// Nobody said which sheet.
+    #[error("{}: several sheets, say which one: {known}", path.display())]
+    SeveralSheets { path: PathBuf, known: String },
+    /// A row that a filter or somebody hides.
+    #[error("{}: row {row} of sheet {sheet:?} is hidden, by a filter for example", path.display())]
+    HiddenRow { path: PathBuf, sheet: String, row: u32 },
+    /// Merged cells where identifiers stand: all but one of them are empty.
+    #[error("{}: merged cells {range} of sheet {sheet:?} are in a column that is used", path.display())]
+    MergedCells { path: PathBuf, sheet: String, range: String },
     /// The heading doesn't have the column.
     #[error("{}: no column {column:?}; {hint}", path.display())]
     MissingColumn { path: PathBuf, column: String, hint: String },

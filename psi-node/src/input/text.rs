@@ -5,6 +5,7 @@ mod decoder;
 mod look;
 
 use std::ops::Range;
+use std::path::Path;
 use std::str::Utf8Error;
 
 use memchr::memchr;
@@ -162,6 +163,15 @@ impl Text {
         let lines = memchr::memchr_iter(b'\n', before).count() as u64;
         let start = memchr::memrchr(b'\n', before).map_or(0, |end| end + 1);
         Place { path: self.feed.path().into(), line: self.line + lines, column: (offset - start + 1) as u64 }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.feed.path()
+    }
+
+    /// What it is read from.
+    pub(super) fn into_feed(self) -> Feed {
+        self.feed
     }
 
     /// After the last row.
