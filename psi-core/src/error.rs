@@ -63,10 +63,12 @@ pub enum Incompatible {
         most: i64,
     },
     /// One side's list is smaller or larger than the terms allow.
-    #[error("{side} list has {items} items, the terms allow {min} to {max}")]
+    #[error("{side} list of {profile} has {items} items, the terms allow {min} to {max}")]
     Items {
         /// `our` or `the peer's`.
         side: &'static str,
+        /// The type of the list's identifiers.
+        profile: String,
         /// Items declared.
         items: u64,
         /// Least that the terms allow.

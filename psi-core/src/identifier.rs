@@ -23,7 +23,7 @@ mod wechat;
 
 use std::fmt;
 
-pub use profile::{BadCell, MAX_PARTS, Profile, ProfileError};
+pub use profile::{BadCell, MAX_PARTS, Profile, ProfileError, Remark};
 pub use set::{BuildError, CanonicalSet, Row, SetBuilder, SetError};
 
 /// The longest canonical identifier, in bytes.

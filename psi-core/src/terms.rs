@@ -5,6 +5,7 @@
 use crate::{
     error::Incompatible,
     identifier::Profile,
+    plan::MAX_ITEMS,
     suite::SuiteId,
     wire::{Malformed, Reader, Writer},
 };
@@ -69,6 +70,21 @@ impl Terms {
         match differing {
             None => Ok(()),
             Some(((field, ours), (_, theirs))) => Err(Incompatible::Terms { field, ours, theirs }),
+        }
+    }
+
+    /// Whether lists of so many items, one a profile, are within the terms; `side` is `our` or `the peer's`.
+    ///
+    /// # Errors
+    /// [`Incompatible::Items`], with the first list that is not.
+    pub fn allow(&self, side: &'static str, items: &[u64]) -> Result<(), Incompatible> {
+        let (min, max) = (self.min_items, self.max_items.min(MAX_ITEMS));
+        let mut lists = self.profiles.iter().zip(items);
+        match lists.find(|(_, items)| !(min..=max).contains(*items)) {
+            None => Ok(()),
+            Some((profile, &items)) => {
+                Err(Incompatible::Items { side, profile: profile.id().to_owned(), items, min, max })
+            }
         }
     }
 

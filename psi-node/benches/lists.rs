@@ -7,7 +7,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use psi_core::identifier::{Profile, SetBuilder};
 use psi_core::session::JoinKey;
-use psi_node::input::{self, Limits, Spec};
+use psi_node::input::{self, Key, Limits, Spec};
 use psi_node::join::join;
 use psi_node::seal::{Label, SealKey, SealedWriter};
 
@@ -83,9 +83,10 @@ fn csv_of_four_columns_with_sealed_copy(bencher: Bencher) {
 fn load_whole_list(bencher: Bencher) {
     let list = four_columns();
     let profile = Profile::parse("cn.mobile/1").expect("a known profile");
+    let keys = [Key { columns: vec!["phone".to_owned()], profile }];
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
         let source = input::open(&list.spec, None).expect("the list opens");
-        input::load(source, &list.spec, &profile, &Limits::default()).expect("the list is well formed")
+        input::load(source, &list.spec, &keys, &Limits::default()).expect("the list is well formed")
     });
 }
 

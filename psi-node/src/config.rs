@@ -1,6 +1,7 @@
 //! The configuration, `config.toml`: parsed once, unknown keys refused with the nearest name.
 
 pub mod edit;
+pub mod keys;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +13,6 @@ use std::{
 };
 
 use psi_core::{
-    identifier::Profile,
     message::is_operator_name,
     plan::MAX_ITEMS,
     signature::PublicKey,
@@ -24,7 +24,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::{
     fault::{Code, Fault},
-    input::{Delimiter, Encoding, Format, Spec},
+    input::{self, Delimiter, Encoding, Format, InputError, Key, Limits, Spec},
     tls::{endpoint::Endpoint, proxy::Proxy},
     zone::Zone,
 };
@@ -96,39 +96,57 @@ pub struct Job {
     pub policy: Policy,
 }
 
-/// Our list.
+/// Our list. One key is written as `column` and `profile`, several as `keys` with `column` or `columns` and `profile`
+/// each.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "keys::Written")]
 pub struct Input {
     /// The file: CSV, TSV, XLSX, JSON Lines or Parquet.
     pub path: PathBuf,
     /// How it is laid out, if its ending doesn't tell.
-    #[serde(default, deserialize_with = "parsed_option")]
     pub format: Option<Format>,
     /// How a text file encodes characters: `utf-8`, `gb18030`, `gbk` or `utf-16`.
-    #[serde(default, deserialize_with = "parsed")]
     pub encoding: Encoding,
     /// What stands between the cells of a CSV file; looked for in its heading if absent.
-    #[serde(default, deserialize_with = "parsed_option")]
     pub delimiter: Option<Delimiter>,
     /// The sheet of a workbook with several.
     pub sheet: Option<String>,
-    /// The column with the identifiers.
-    pub column: String,
-    /// The type of the identifiers, such as `cn.mobile/1`.
-    #[serde(deserialize_with = "parsed")]
-    pub profile: Profile,
-    /// The share of rows that may be rejected, 0 to 1; above it nothing is sent.
-    #[serde(default = "default_max_rejects", deserialize_with = "share")]
+    /// The types of its identifiers, such as `cn.mobile/1`, each with its columns: a row matches if one of them does.
+    pub keys: Vec<Key>,
+    /// The share of rows that may be rejected, 0 to 1; above it nothing is sent. With several keys also the share of each
+    /// one's filled cells.
     pub max_rejects: f64,
+    /// Whether wrong check digits that a profile only remarks on are rejects.
+    pub strict: bool,
 }
 
 impl Input {
     /// How to read it.
     pub fn spec(&self) -> Spec {
-        let spec = Spec::of(&self.path, vec![self.column.clone()]);
+        let spec = Spec::of(&self.path, input::columns_of(&self.keys));
         let (encoding, delimiter, sheet) = (self.encoding, self.delimiter, self.sheet.clone());
         Spec { format: self.format.unwrap_or(spec.format), encoding, delimiter, sheet, ..spec }
+    }
+
+    /// The result's column that names the keys by which a row matches, where there are several: their columns, joined by `;`.
+    pub fn matched_column(&self) -> Option<&'static str> {
+        (self.keys.len() > 1).then_some("psi_matched")
+    }
+
+    /// Makes sure, before anything is sent, that the list leaves that name to the result.
+    ///
+    /// # Errors
+    /// [`InputError::ReservedColumn`].
+    pub fn check_columns(&self, columns: &[String]) -> Result<(), InputError> {
+        match self.matched_column().filter(|reserved| columns.iter().any(|name| name == reserved)) {
+            Some(column) => Err(InputError::ReservedColumn { path: self.path.clone(), column }),
+            None => Ok(()),
+        }
+    }
+
+    /// What of it is usable.
+    pub fn limits(&self) -> Limits {
+        Limits { max_rejects: self.max_rejects, strict: self.strict, ..Limits::default() }
     }
 }
 
@@ -178,7 +196,7 @@ impl Job {
                 OutputMode::Mutual => Output::Mutual,
             },
             proved: self.policy.proved,
-            profiles: vec![self.input.profile.clone()],
+            profiles: self.input.keys.iter().map(|key| key.profile.clone()).collect(),
             min_items: self.policy.min_items,
             max_items: self.policy.max_items,
             max_runs_per_day: self.policy.max_runs_per_day,
@@ -229,9 +247,6 @@ impl Config {
             }
             if !self.peers.contains_key(&job.peer) {
                 return Err(format!("jobs.{name}.peer: no peer {:?}", job.peer));
-            }
-            if job.input.profile.parts().len() > 1 {
-                return Err(format!("jobs.{name}.input: {} is over several columns", job.input.profile));
             }
             if let Some(misfit) = job.input.spec().misfit() {
                 return Err(format!("jobs.{name}.input: {misfit}"));

@@ -106,7 +106,7 @@ table! {
         "the list can't be opened or read"
         "check path, kind and permissions";
     Column 21 "input-column" 5 Internal Never
-        "the list lacks the column, or has it twice"
+        "the list lacks the column, has it twice, or has one of a name that the result needs"
         "name a column that the heading has once";
     Encoding 22 "input-encoding" 5 Internal Never
         "the list is not in the encoding that the job names, which is UTF-8 unless it says otherwise"
@@ -118,7 +118,7 @@ table! {
         "the list has no rows"
         "check the export that makes it";
     TooManyRejects 25 "input-rejects" 5 Internal Never
-        "more rows were rejected than --max-rejects allows; nothing was sent"
+        "more rows, or cells of one key, were rejected than --max-rejects allows; nothing was sent"
         "look at the first reasons: most often the column or the profile is wrong";
     Changed 26 "input-changed" 5 Internal Later
         "the list changed while it was read"

@@ -1,7 +1,7 @@
 //! Lists coming in: rows of a file become a canonical set, and every row's fate is known.
 //!
 //! ```text
-//! file -> Feed (copies what is read, sealed) -> Source (rows) -> load: profile, set, rejects
+//! file -> Feed (copies what is read, sealed) -> Source (rows) -> load: profiles, one set a key, rejects
 //! sealed copy -> Source again -> output: the matching original rows
 //! ```
 //!
@@ -14,25 +14,25 @@ mod error;
 mod feed;
 mod json_lines;
 mod layout;
+mod load;
+mod rows;
 mod text;
 mod xlsx;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use psi_core::identifier::{CanonicalSet, Profile, Reject, SetBuilder, Warning};
-use zeroize::Zeroizing;
+use psi_core::identifier::{Reject, Warning};
 
 pub use error::{InputError, Place};
 use feed::Feed;
 pub use layout::{Delimiter, Encoding, Format};
+pub use load::{Key, Limits, Loaded, LoadedList, Rejected, Rejects, columns_of, load};
+pub use rows::RowMap;
 
-use crate::join::Bitmap;
 use crate::seal::{SealedReader, SealedWriter};
 
 /// Rows of a list, read once from first to last, in memory that doesn't grow with rows or unused columns.
@@ -115,7 +115,7 @@ impl fmt::Debug for Cells<'_> {
     }
 }
 
-/// Why a row is left out. Rejected rows are counted and reported; too many stop the run.
+/// Why a row or one of its cells is left out. Rejects are counted and reported; too many stop the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RowFault {
@@ -249,190 +249,6 @@ fn over(spec: &Spec, feed: Feed) -> Result<Box<dyn Source>, InputError> {
         Format::JsonLines => Ok(Box::new(json_lines::JsonLines::new(feed, spec)?)),
         Format::Xlsx => Ok(Box::new(xlsx::Xlsx::new(feed, spec)?)),
         Format::Parquet => Err(InputError::NotBuiltIn { path: spec.path.clone(), format: spec.format }),
-    }
-}
-
-/// Bounds of [`load`].
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// The share of rows that may be rejected, 0 to 1.
-    pub max_rejects: f64,
-    /// How many rejects are kept with line and reason.
-    pub shown_rejects: usize,
-    /// Whether a warning of the profile rejects the row.
-    pub strict: bool,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { max_rejects: 0.01, shown_rejects: 100, strict: false }
-    }
-}
-
-/// A list, ready to be exchanged.
-#[derive(Debug)]
-pub struct Loaded {
-    /// Its identifiers.
-    pub set: CanonicalSet,
-    /// Which item each row holds.
-    pub rows: RowMap,
-    /// Rows without the heading and blank lines; rejected ones count.
-    pub rows_read: u64,
-    /// Rows that hold an identifier of an earlier row.
-    pub duplicates: u64,
-    /// Rows that were left out.
-    pub rejects: Rejects,
-    /// Rows that were accepted with a remark, by reason.
-    pub warnings: BTreeMap<&'static str, u64>,
-}
-
-/// Rows that were left out.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Rejects {
-    /// How many.
-    pub total: u64,
-    /// How many, by [`RowFault::reason`].
-    pub by_reason: BTreeMap<&'static str, u64>,
-    /// Line and reason of the first of them.
-    pub first: Vec<(u64, RowFault)>,
-}
-
-impl Rejects {
-    fn note(&mut self, line: u64, fault: RowFault, shown: usize) {
-        self.total += 1;
-        *self.by_reason.entry(fault.reason()).or_default() += 1;
-        if self.first.len() < shown.max(1) {
-            self.first.push((line, fault));
-        }
-    }
-}
-
-/// Reads a source to its end; the first wanted column has the identifiers.
-pub fn load(
-    mut source: Box<dyn Source>,
-    spec: &Spec,
-    profile: &Profile,
-    limits: &Limits,
-) -> Result<Loaded, InputError> {
-    let mut canonical = Zeroizing::new(Vec::with_capacity(64));
-    let (mut builder, mut rejected, mut rows_read) = (SetBuilder::new(), Vec::new(), 0);
-    let (mut rejects, mut warnings) = (Rejects::default(), BTreeMap::new());
-    while let Some(row) = source.row()? {
-        rows_read += 1;
-        match judge(&row, profile, limits.strict, &mut canonical) {
-            Ok(warning) => {
-                builder
-                    .push(&canonical)
-                    .map_err(|source| InputError::Full { path: spec.path.clone(), source })?;
-                warning.into_iter().for_each(|warning| *warnings.entry(warning.reason()).or_default() += 1);
-            }
-            Err(fault) => {
-                rejected.push(row.ordinal);
-                rejects.note(row.line, fault, limits.shown_rejects);
-            }
-        }
-    }
-    source.finish()?;
-    enough(&spec.path, rows_read, &rejects, limits.max_rejects)?;
-    let (set, items, duplicates) = builder.finish();
-    let rows = RowMap::new(items, rejected);
-    Ok(Loaded { set, rows, rows_read, duplicates: duplicates as u64, rejects, warnings })
-}
-
-fn judge(
-    row: &Row<'_>,
-    profile: &Profile,
-    strict: bool,
-    out: &mut Vec<u8>,
-) -> Result<Option<Warning>, RowFault> {
-    let cell = row.cells.as_ref().map_err(|fault| *fault)?.get(0)?;
-    match profile.canonicalise(&[cell], out).map_err(|wrong| wrong.reject)? {
-        Some(warning) if strict => Err(RowFault::Strict(warning)),
-        warning => Ok(warning),
-    }
-}
-
-fn enough(path: &Path, rows: u64, rejects: &Rejects, allowed: f64) -> Result<(), InputError> {
-    match rejects.first.first() {
-        None if rows == 0 => Err(InputError::NoRows { path: path.into() }),
-        Some(&(line, fault)) if rejects.total == rows || rejects.total as f64 > allowed * rows as f64 => {
-            let (path, rejected, percent) = (path.into(), rejects.total, allowed * 100.0);
-            Err(InputError::TooManyRejects { path, rejected, rows, percent, line, fault })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Which item of the set each row holds, by the row's ordinal.
-#[derive(PartialEq, Eq)]
-pub struct RowMap(Vec<u32>);
-
-const REJECTED: u32 = u32::MAX;
-
-impl RowMap {
-    /// Puts the rejected rows back between the others.
-    fn new(mut items: Vec<u32>, mut rejected: Vec<u32>) -> Self {
-        let mut from = items.len();
-        items.resize(from + rejected.len(), REJECTED);
-        for to in (0..items.len()).rev() {
-            if rejected.last().is_some_and(|row| *row as usize == to) {
-                rejected.pop();
-                items[to] = REJECTED;
-            } else {
-                from -= 1;
-                items[to] = items[from];
-            }
-        }
-        Self(items)
-    }
-
-    /// How many rows, rejected ones included.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is no row.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The item of a row; none if the row was rejected or doesn't exist.
-    pub fn item(&self, row: u32) -> Option<u32> {
-        self.0.get(row as usize).copied().filter(|item| *item != REJECTED)
-    }
-
-    /// The rows whose item is among the given ones, for the output.
-    pub fn matching<'a>(&'a self, items: &'a Bitmap) -> impl Fn(u32) -> bool + 'a {
-        |row| self.item(row).is_some_and(|item| items.contains(item as usize))
-    }
-
-    /// Writes the map, for a sealed file: the count as `u64`, then the items as `u32`.
-    pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
-        out.write_all(&(self.0.len() as u64).to_be_bytes())?;
-        self.0.iter().try_for_each(|item| out.write_all(&item.to_be_bytes()))
-    }
-
-    /// Reads what [`write_to`](Self::write_to) wrote, up to the end.
-    pub fn read_from(input: &mut impl Read) -> io::Result<Self> {
-        let mut count = [0; 8];
-        input.read_exact(&mut count)?;
-        let count = u64::from_be_bytes(count);
-        let mut items = Vec::with_capacity(count.min(1 << 20) as usize);
-        for _ in 0..count {
-            let mut item = [0; 4];
-            input.read_exact(&mut item)?;
-            items.push(u32::from_be_bytes(item));
-        }
-        match input.read(&mut [0])? {
-            0 => Ok(Self(items)),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "bytes left over after the row map")),
-        }
-    }
-}
-
-impl fmt::Debug for RowMap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RowMap").field("rows", &self.len()).finish_non_exhaustive()
     }
 }
 

@@ -52,20 +52,31 @@ pub fn check(target: &Path) -> Result<(), OutputError> {
     probe.map(drop).map_err(|source| OutputError::Write { path: target.into(), source })
 }
 
-/// Writes the heading and the rows that `keep` names by ordinal, in the order of the source, with all columns.
+/// A column that the list doesn't have.
+#[derive(Clone, Copy)]
+pub struct Extra<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its cell in the row of that ordinal.
+    pub cell: &'a (dyn Fn(u32) -> &'a str + Sync),
+}
+
+/// Writes the heading and the rows that `keep` names by ordinal, in the order of the source, with all columns; the extra
+/// ones stand behind them.
 ///
 /// A part file that an interrupted attempt of the same run left behind is written anew.
 pub fn prepare(
     target: &Path,
     run: &str,
     mut source: Box<dyn Source>,
+    extra: &[Extra<'_>],
     keep: impl Fn(u32) -> bool,
 ) -> Result<Prepared, OutputError> {
     let prepared = Prepared::of(target, run)?;
     let failed = |source| OutputError::Write { path: target.into(), source };
     durable::remove(&prepared.part).map_err(failed)?;
     let file = durable::create_private(&prepared.part).map_err(failed)?;
-    let written = write_rows(file, source.as_mut(), keep, failed);
+    let written = write_rows(file, source.as_mut(), extra, keep, failed);
     let finished = written.and_then(|rows| Ok(source.finish().map(|()| rows)?));
     match finished {
         Ok(rows) => Ok(Prepared { rows, ..prepared }),
@@ -136,17 +147,20 @@ impl Prepared {
 fn write_rows(
     file: File,
     source: &mut dyn Source,
+    extra: &[Extra<'_>],
     keep: impl Fn(u32) -> bool,
     failed: impl Fn(io::Error) -> OutputError + Copy,
 ) -> Result<u64, OutputError> {
     let mut out = BufWriter::with_capacity(256 * 1024, file);
     let mut line = Vec::new();
     source.columns().iter().for_each(|name| push_cell(&mut line, name));
+    extra.iter().for_each(|extra| push_cell(&mut line, extra.name));
     write_line(&mut out, &mut line).map_err(failed)?;
     let mut rows = 0;
     while let Some(ordinal) = source.row()?.map(|row| row.ordinal) {
         if keep(ordinal) {
             source.cells(&mut |cell| push_cell(&mut line, cell));
+            extra.iter().for_each(|extra| push_cell(&mut line, (extra.cell)(ordinal)));
             write_line(&mut out, &mut line).map_err(failed)?;
             rows += 1;
         }
@@ -213,7 +227,7 @@ mod tests {
     fn matching_rows_come_out_as_they_were() {
         let folder = folder();
         let target = folder.path().join("out.csv");
-        let prepared = prepare(&target, "r1", source(folder.path()), |row| row < 2).unwrap();
+        let prepared = prepare(&target, "r1", source(folder.path()), &[], |row| row < 2).unwrap();
         assert!(!target.exists() && is_prepared(&target, "r1") && prepared.rows() == 2);
         assert_eq!(mode(prepared.part()), 0o600);
         assert_eq!(prepared.part(), folder.path().join(".out.csv.r1.part"));
@@ -224,10 +238,21 @@ mod tests {
     }
 
     #[test]
+    fn columns_that_the_list_lacks_stand_behind_its_own() {
+        let folder = folder();
+        let target = folder.path().join("out.csv");
+        let cell = |row| ["first", "b;c", ""][row as usize];
+        let extra = [Extra { name: "psi_matched", cell: &cell }];
+        prepare(&target, "r1", source(folder.path()), &extra, |row| row != 1).unwrap().release().unwrap();
+        let expected = "no,phone,note,psi_matched\n1,139,\"a, \"\"b\"\"\",first\n3,137,,\n";
+        assert_eq!(fs::read_to_string(&target).unwrap(), expected);
+    }
+
+    #[test]
     fn nothing_matching_leaves_the_heading() {
         let folder = folder();
         let target = folder.path().join("out.csv");
-        prepare(&target, "r1", source(folder.path()), |_| false).unwrap().release().unwrap();
+        prepare(&target, "r1", source(folder.path()), &[], |_| false).unwrap().release().unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "no,phone,note\n");
     }
 
@@ -243,7 +268,7 @@ mod tests {
     fn what_is_there_is_never_replaced() {
         let folder = folder();
         let target = folder.path().join("out.csv");
-        let prepared = prepare(&target, "r1", source(folder.path()), |_| true).unwrap();
+        let prepared = prepare(&target, "r1", source(folder.path()), &[], |_| true).unwrap();
         fs::write(&target, "mine").unwrap();
         assert!(matches!(check(&target), Err(OutputError::Exists { .. })));
         assert!(matches!(prepared.release(), Err(OutputError::Exists { .. })));
@@ -255,7 +280,7 @@ mod tests {
     fn a_release_cut_short_is_recognised() {
         let folder = folder();
         let target = folder.path().join("out.csv");
-        let prepared = prepare(&target, "r1", source(folder.path()), |_| true).unwrap();
+        let prepared = prepare(&target, "r1", source(folder.path()), &[], |_| true).unwrap();
         prepared.release().unwrap();
         assert_eq!(Prepared::of(&target, "r1").unwrap().release().unwrap(), Released::Before);
         fs::remove_file(&target).unwrap();
@@ -267,7 +292,7 @@ mod tests {
         let folder = folder();
         let target = folder.path().join("out.csv");
         fs::write(folder.path().join(".out.csv.r1.part"), "half").unwrap();
-        let prepared = prepare(&target, "r1", source(folder.path()), |row| row == 2).unwrap();
+        let prepared = prepare(&target, "r1", source(folder.path()), &[], |row| row == 2).unwrap();
         assert_eq!(fs::read_to_string(prepared.part()).unwrap(), "no,phone,note\n3,137,\n");
         prepared.discard().unwrap();
         assert!(!is_prepared(&target, "r1") && !target.exists());
@@ -280,7 +305,7 @@ mod tests {
         fs::write(&list, "phone\n1\n\"2\n").unwrap();
         let target = folder.path().join("out.csv");
         let source = input::open(&Spec::csv(list, "phone"), None).unwrap();
-        let error = prepare(&target, "r1", source, |_| true).unwrap_err();
+        let error = prepare(&target, "r1", source, &[], |_| true).unwrap_err();
         assert!(matches!(error, OutputError::Source(InputError::UnclosedQuote { .. })));
         assert!(!is_prepared(&target, "r1"));
     }

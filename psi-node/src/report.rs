@@ -1,6 +1,6 @@
 //! What a run tells its caller: progress on the way, and a summary at the end.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Serialize;
 
@@ -59,7 +59,7 @@ pub struct Summary {
     pub run_id: String,
     /// Our name for the peer.
     pub peer: String,
-    /// Items of our list, without duplicates and rejects.
+    /// Items of our list, without duplicates and rejects; of all lists together, as the next two.
     pub items_ours: u64,
     /// Items of the peer's list.
     pub items_theirs: u64,
@@ -89,7 +89,30 @@ pub struct Summary {
     pub rows_duplicate: u64,
     /// Rows in the output.
     pub rows_written: u64,
-    /// Line and reason of the rows that were left out; for people.
+    /// Cells that were left out of rows that have another usable identifier.
+    pub cells_rejected: u64,
+    /// What was compared: a list each key of the job.
+    pub lists: Vec<ListSummary>,
+    /// Line and reason of what was left out; for people.
     #[serde(skip)]
     pub rejects: Rejects,
+}
+
+/// One list of a finished run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ListSummary {
+    /// The type of its identifiers.
+    pub profile: String,
+    /// The columns that they stand in.
+    pub columns: Vec<String>,
+    /// Items of our list.
+    pub items_ours: u64,
+    /// Items of the peer's list.
+    pub items_theirs: u64,
+    /// Identifiers that both have.
+    pub matches: u64,
+    /// Rows that repeat an identifier.
+    pub rows_duplicate: u64,
+    /// Rows that were accepted with a remark, by reason.
+    pub rows_warned: BTreeMap<&'static str, u64>,
 }

@@ -10,6 +10,7 @@
 mod exchange;
 mod lease;
 mod list;
+mod matched;
 mod record;
 mod talk;
 
@@ -35,21 +36,22 @@ use zeroize::Zeroizing;
 
 use self::{
     exchange::{Evidence, Keys, Steps},
-    list::{Counts, List},
+    list::{Counts, List, ListCounts},
+    matched::Matched,
     record::Record,
     talk::Talk,
 };
 use crate::{
     config::{Job, Peer},
     fault::{Code, Fault},
-    join::{self, Bitmap},
+    input::Key,
     link::{Link, grpc},
     node::{Node, SOFTWARE},
-    output::{self, Prepared},
+    output::{self, Extra, Prepared},
     policy::{Ledger, Request},
     process,
-    report::{Phase, Progress, Summary},
-    runs::{self, Attempt, Attempts, Runs, State},
+    report::{ListSummary, Phase, Progress, Summary},
+    runs::{self, Attempt, AttemptList, Attempts, Runs, State},
     tls::{accept, stream::Traffic},
 };
 
@@ -177,11 +179,13 @@ impl<'a> Run<'a> {
         self.progress.phase(Phase::Reading, 0);
         let (home, seal_key) = (self.node.home().clone(), self.node.seal_key().clone());
         let (job, input) = (self.job_name.clone(), self.job.input.clone());
-        self.node.pool().run(move || List::load(&home, &job, &seal_key, &input)).await?
+        let list = self.node.pool().run(move || List::load(&home, &job, &seal_key, &input)).await??;
+        self.job.terms().allow("our", list.items())?;
+        Ok(list)
     }
 
-    /// Our Hello, for a list of so many items.
-    fn hello(&self, role: Role, items: u64, chain: ChainHead) -> Result<Hello, Fault> {
+    /// Our Hello, for lists of so many items.
+    fn hello(&self, role: Role, items: Vec<u64>, chain: ChainHead) -> Result<Hello, Fault> {
         let nonce = *random()?;
         let config = self.node.config();
         Ok(Hello {
@@ -193,7 +197,7 @@ impl<'a> Run<'a> {
             job: self.job_name.clone(),
             agreement: self.job.agreement.clone(),
             terms: self.job.terms(),
-            items: vec![items],
+            items,
             nonce,
             started: self.node.now(),
             software: SOFTWARE.to_owned(),
@@ -202,9 +206,10 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Compares a caller's Hello before any work is done for it: with a list of ours that the terms would allow.
+    /// Compares a caller's Hello before any work is done for it: with lists of ours that the terms would allow.
     fn check_terms(&self, theirs: &Hello) -> Result<(), Fault> {
-        let provisional = self.hello(theirs.role.opposite(), self.job.policy.min_items, theirs.chain)?;
+        let items = vec![self.job.policy.min_items; self.job.input.keys.len()];
+        let provisional = self.hello(theirs.role.opposite(), items, theirs.chain)?;
         let (opening, _) = Opening::new(provisional);
         let agreed = opening.accept(Message::Hello(theirs.clone()), self.node.now())?;
         self.allow(&Request::new(&self.job_name, &self.job, &agreed.theirs().items))
@@ -254,7 +259,7 @@ impl<'a> Run<'a> {
         let runs = Runs::of(self.node.home());
         let chain = runs.chain(self.node.identity().public_key(), self.peer.key, &self.job_name)?;
         let head = chain.last().map(|link| link.statement.head()).unwrap_or_default();
-        let (opening, hello) = Opening::new(self.hello(role, list.items(), head)?);
+        let (opening, hello) = Opening::new(self.hello(role, list.items().to_vec(), head)?);
         talk.send(hello).await?;
         let theirs = match theirs {
             Some(hello) => Message::Hello(hello),
@@ -337,10 +342,10 @@ impl<'a> Run<'a> {
         runs: &Runs,
         record: &mut Record,
     ) -> Result<Finished, Fault> {
-        let items = [agreed.ours().items[0], agreed.theirs().items[0]];
+        let items = [agreed.ours().items.clone(), agreed.theirs().items.clone()];
         let seed = SessionSeed::from_bytes(*random()?);
         list.store_session(self.node.seal_key(), &seed, agreed.hellos())?;
-        let lists = Arc::new(vec![self.mask(talk, &agreed, &mut list, seed).await?]);
+        let lists = Arc::new(self.mask(talk, &agreed, &mut list, &Arc::new(seed)).await?);
         let evidence = match agreed.ours().terms.evidence_days {
             0 => None,
             _ => Some(Evidence::create(&runs.closing_folder(&record.attempt.run_id)?.join(runs::EVIDENCE))?),
@@ -351,9 +356,9 @@ impl<'a> Run<'a> {
         record.charge(self, &theirs)?;
         talk.send(commit).await?;
         let exchange = committed.accept(talk.receive().await?)?;
-        self.progress.phase(Phase::Exchanging, items[0] + items[1]);
-        let progress = &*self.progress;
-        let mut steps = Steps::new(exchange, lists.clone(), self.node.pool(), progress, evidence, items);
+        self.progress.phase(Phase::Exchanging, items.iter().flatten().sum());
+        let (progress, both) = (&*self.progress, items.each_ref().map(Vec::as_slice));
+        let mut steps = Steps::new(exchange, lists.clone(), self.node.pool(), progress, evidence, both);
         if let Err(fault) = steps.run(talk).await {
             record.keep(steps.exchange.transcript())?;
             return Err(fault);
@@ -363,56 +368,63 @@ impl<'a> Run<'a> {
         let counts = list.counts();
         let join = self.join(list, lists, keys, &record.attempt);
         let (prepared, matches) = talk.meanwhile(join, &AtomicU64::new(0), 0).await?;
-        record.matched(&[matches]);
-        let (closing, close) = exchange.close(&[matches])?;
+        record.matched(&matches);
+        let (closing, close) = exchange.close(&matches)?;
         let signed = self.close(talk, closing, close, early, runs, record).await?;
         let folder = runs.finish(&record.attempt.run_id, &signed)?;
         prepared.release().map_err(|error| waiting(error.into(), &prepared))?;
         let (run_id, output) = (record.attempt.run_id.clone(), record.attempt.output.clone());
-        Ok(Finished { run_id, folder, output, items, matches, counts, rows_written: prepared.rows() })
+        let lists = record.attempt.lists.clone();
+        Ok(Finished { run_id, folder, output, lists, counts, rows_written: prepared.rows() })
     }
 
+    /// Masks every list; the peer hears how many items of all of them are done.
     async fn mask(
         &self,
         talk: &mut Talk,
         agreed: &Agreed,
         list: &mut List,
-        seed: SessionSeed,
-    ) -> Result<MaskedList, Fault> {
-        let (masking, items) = (agreed.masking(0), agreed.ours().items[0]);
-        self.progress.phase(Phase::Masking, items);
-        let done = Arc::new(AtomicU64::new(0));
-        let (counted, progress) = (done.clone(), self.progress.clone());
-        let set = list.take_set()?;
-        let (files, seal_key) = (list.files(), self.node.seal_key().clone());
-        let work = self.node.pool().run(move || {
-            let masked = masking.run(&set, &seed, &|items| {
-                counted.store(items, Ordering::Relaxed);
-                progress.done(items);
+        seed: &Arc<SessionSeed>,
+    ) -> Result<Vec<MaskedList>, Fault> {
+        let of = agreed.ours().items.iter().sum();
+        self.progress.phase(Phase::Masking, of);
+        let (done, mut before, mut lists) = (Arc::new(AtomicU64::new(0)), 0, Vec::new());
+        for (number, items) in agreed.ours().items.iter().enumerate() {
+            let masking = agreed.masking(number as u16);
+            let set = list.take_set(number)?;
+            let (counted, progress, seed) = (done.clone(), self.progress.clone(), seed.clone());
+            let (files, seal_key) = (list.files(), self.node.seal_key().clone());
+            let work = self.node.pool().run(move || {
+                let masked = masking.run(&set, &seed, &|items| {
+                    counted.store(before + items, Ordering::Relaxed);
+                    progress.done(before + items);
+                });
+                files.store_masked(&seal_key, number, &set, &masked).map(|()| masked)
             });
-            files.store_masked(&seal_key, &set, &masked).map(|()| masked)
-        });
-        talk.meanwhile(async { work.await? }, &done, items).await
+            lists.push(talk.meanwhile(async { work.await? }, &done, of).await?);
+            before += items;
+        }
+        Ok(lists)
     }
 
-    /// Finds the matches, and writes the rows that have them beside the result's name.
+    /// Finds the matches of each list, and writes the rows that have any beside the result's name.
     async fn join(
         &self,
         list: List,
         lists: Arc<Vec<MaskedList>>,
-        keys: Keys,
+        keys: Vec<Keys>,
         attempt: &Attempt,
-    ) -> Result<(Prepared, u64), Fault> {
-        let (spec, seal_key) = (self.job.input.spec(), self.node.seal_key().clone());
+    ) -> Result<(Prepared, Vec<u64>), Fault> {
+        let (input, seal_key) = (self.job.input.clone(), self.node.seal_key().clone());
         let (output, id) = (attempt.output.clone(), attempt.run_id.clone());
         let work = self.node.pool().run(move || {
-            let Keys { ours, mut theirs } = keys;
-            let matched = join::join(&ours, &mut theirs);
-            let mut items = Bitmap::new(matched.len());
-            matched.iter().for_each(|index| items.insert(lists[0].items[index].item as usize));
-            let rows = list.reopen(&spec, &seal_key)?;
-            let prepared = output::prepare(&output, &id, rows, list.rows().matching(&items))?;
-            Ok((prepared, matched.count() as u64))
+            let matched = Matched::join(&lists, keys, &input.keys);
+            let names = |row| matched.names(list.rows(), row);
+            let extra = input.matched_column().map(|name| Extra { name, cell: &names });
+            let rows = list.reopen(&input.spec(), &seal_key)?;
+            let keep = |row| matched.has(list.rows(), row);
+            let prepared = output::prepare(&output, &id, rows, extra.as_slice(), keep)?;
+            Ok((prepared, matched.counts()))
         });
         work.await?
     }
@@ -442,13 +454,19 @@ impl<'a> Run<'a> {
     }
 
     fn summary(&self, finished: Finished, bytes: [u64; 2]) -> Summary {
-        let Finished { run_id, folder, output, items, matches, counts, rows_written } = finished;
+        let Finished { run_id, folder, output, lists, counts, rows_written } = finished;
+        let keys = self.job.input.keys.iter().zip(&counts.lists);
+        let lists: Vec<ListSummary> = lists
+            .into_iter()
+            .zip(keys)
+            .map(|(list, (key, counts))| list_summary(list, key, counts))
+            .collect();
         Summary {
             run_id,
             peer: self.job.peer.clone(),
-            items_ours: items[0],
-            items_theirs: items[1],
-            matches,
+            items_ours: lists.iter().map(|list| list.items_ours).sum(),
+            items_theirs: lists.iter().map(|list| list.items_theirs).sum(),
+            matches: lists.iter().map(|list| list.matches).sum(),
             proved: self.job.policy.proved,
             output,
             run_folder: folder,
@@ -459,8 +477,10 @@ impl<'a> Run<'a> {
             peak_rss_bytes: process::peak_rss_bytes(),
             rows_read: counts.read,
             rows_rejected: counts.rejects.total,
-            rows_duplicate: counts.duplicates,
+            rows_duplicate: lists.iter().map(|list| list.rows_duplicate).sum(),
             rows_written,
+            cells_rejected: counts.rejects.cells,
+            lists,
             rejects: counts.rejects,
         }
     }
@@ -471,11 +491,21 @@ struct Finished {
     run_id: String,
     folder: PathBuf,
     output: PathBuf,
-    /// Ours, the peer's.
-    items: [u64; 2],
-    matches: u64,
+    lists: Vec<AttemptList>,
     counts: Counts,
     rows_written: u64,
+}
+
+fn list_summary(list: AttemptList, key: &Key, counts: &ListCounts) -> ListSummary {
+    ListSummary {
+        profile: list.profile,
+        columns: key.columns.clone(),
+        items_ours: list.items_ours,
+        items_theirs: list.items_theirs,
+        matches: list.matches.unwrap_or_default(),
+        rows_duplicate: counts.duplicates,
+        rows_warned: counts.warnings.clone(),
+    }
 }
 
 fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, Fault> {

@@ -41,6 +41,8 @@ pub struct Place {
     folder: PathBuf,
     /// Name of the institution.
     pub name: String,
+    /// What is read of the list, as the configuration has it.
+    pub keys: String,
     /// Lines of the job's policy that differ from the default.
     pub policy: Vec<(String, String)>,
     /// Further lines of the job, such as `timezone = "Asia/Shanghai"`.
@@ -57,7 +59,9 @@ impl Place {
         fs::create_dir(&folder).unwrap();
         identity::create(&Home::at(&folder).identity_key()).unwrap();
         let (name, output_name) = (name.to_owned(), "out.csv".to_owned());
-        Self { folder, name, policy: Vec::new(), job: Vec::new(), clock: System::shared(), output_name }
+        let keys = "column = \"id\", profile = \"text/1\"".to_owned();
+        let (policy, job) = (Vec::new(), Vec::new());
+        Self { folder, name, keys, policy, job, clock: System::shared(), output_name }
     }
 
     /// Sets a line of the job's policy.
@@ -146,10 +150,11 @@ impl Place {
         let config = format!(
             "[node]\nname = \"{}\"\nthreads = 2\n{listen}\n[peers.{peer}]\nkey = \"{key}\"\n{endpoint}\n\
              [jobs.{JOB}]\npeer = \"{peer}\"\nagreement = \"AGR-1\"\n\
-             input = {{ path = {:?}, column = \"id\", profile = \"text/1\", max_rejects = 0.5 }}\noutput = {:?}\n{}\n\n\
+             input = {{ path = {:?}, {}, max_rejects = 0.5 }}\noutput = {:?}\n{}\n\n\
              [jobs.{JOB}.policy]\n{policy}",
             self.name,
             self.list(),
+            self.keys,
             self.output(),
             self.job.join("\n"),
         );

@@ -180,6 +180,12 @@ fn hellos_that_can_not_go_together() {
     assert_eq!(refused(|b| b.hello.suites = vec![]), Incompatible::Nothing("suite"));
     assert_eq!(refused(|b| b.hello.key = b.hello.peer_key), Incompatible::Identity("its own"));
     assert_eq!(refused(|b| b.hello.peer_key = b.hello.key), Incompatible::Identity("ours"));
-    let items = Incompatible::Items { side: "the peer's", items: 1 << 40, min: 0, max: 1 << 20 };
+    let items = Incompatible::Items {
+        side: "the peer's",
+        profile: "text/1".into(),
+        items: 1 << 40,
+        min: 0,
+        max: 1 << 20,
+    };
     assert_eq!(refused(|b| b.hello.items = vec![1 << 40]), items);
 }

@@ -69,19 +69,20 @@ impl Profile {
         &self,
         cells: &[impl AsRef<str>],
         out: &mut Vec<u8>,
-    ) -> Result<Option<Warning>, BadCell> {
+    ) -> Result<Option<Remark>, BadCell> {
         debug_assert_eq!(cells.len(), self.parts.len(), "one cell a part");
         let cell = |part: usize| cells.get(part).map_or("", AsRef::as_ref);
         if let [rule] = self.parts[..] {
-            return rule.canonicalise(cell(0), out).map_err(|reject| BadCell { part: 0, reject });
+            let warning = rule.canonicalise(cell(0), out).map_err(|reject| BadCell { part: 0, reject })?;
+            return Ok(warning.map(|warning| Remark { part: 0, warning }));
         }
         out.clear();
-        let mut warning = None;
+        let mut remark = None;
         for (part, rule) in self.parts.iter().enumerate() {
-            let remark = append(*rule, cell(part), out).map_err(|reject| BadCell { part, reject })?;
-            warning = warning.or(remark);
+            let warning = append(*rule, cell(part), out).map_err(|reject| BadCell { part, reject })?;
+            remark = remark.or(warning.map(|warning| Remark { part, warning }));
         }
-        Ok(warning)
+        Ok(remark)
     }
 }
 
@@ -123,6 +124,15 @@ pub struct BadCell {
     pub part: usize,
     /// What is wrong with it.
     pub reject: Reject,
+}
+
+/// Which of a row's cells was remarked on, and why; the first, if several were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remark {
+    /// Place of the cell's rule in the profile, from 0.
+    pub part: usize,
+    /// What is odd about it.
+    pub warning: Warning,
 }
 
 /// Not the name of a profile.
@@ -170,10 +180,10 @@ mod tests {
         Profile::parse(id).unwrap()
     }
 
-    fn canonical(id: &str, cells: &[&str]) -> Result<(Vec<u8>, Option<Warning>), BadCell> {
+    fn canonical(id: &str, cells: &[&str]) -> Result<(Vec<u8>, Option<Remark>), BadCell> {
         let mut out = b"left over".to_vec();
-        let warning = profile(id).canonicalise(cells, &mut out)?;
-        Ok((out, warning))
+        let remark = profile(id).canonicalise(cells, &mut out)?;
+        Ok((out, remark))
     }
 
     #[test]
@@ -219,9 +229,9 @@ mod tests {
     /// The example of PROTOCOL.md.
     #[test]
     fn parts_stand_behind_their_lengths() {
-        let (bytes, warning) = canonical("cn.name/1+cn.mobile/1", &[" 张 三", "+86 139-1234-5678"]).unwrap();
+        let (bytes, remark) = canonical("cn.name/1+cn.mobile/1", &[" 张 三", "+86 139-1234-5678"]).unwrap();
         assert_eq!(bytes, b"\x00\x06\xe5\xbc\xa0\xe4\xb8\x89\x00\x0b13912345678");
-        assert_eq!(warning, None);
+        assert_eq!(remark, None);
         assert_eq!(canonical("cn.mobile/1", &["13912345678"]).unwrap().0, b"13912345678");
     }
 
@@ -233,7 +243,7 @@ mod tests {
         let digits = Reject::BadLength { got: 2, expected: "11 digits" };
         assert_eq!(wrong(["张三", "13"]), BadCell { part: 1, reject: digits });
         let card = canonical("qq/1+bankcard/1", &["10001", "4111111111111112"]).unwrap();
-        assert_eq!(card.1, Some(Warning::CheckDigit));
+        assert_eq!(card.1, Some(Remark { part: 1, warning: Warning::CheckDigit }));
     }
 
     #[test]
@@ -289,10 +299,10 @@ mod tests {
             profile in composite(), cells in prop::collection::vec(cell(), MAX_PARTS),
         ) {
             let mut out = Vec::new();
-            if let Ok(warning) = profile.canonicalise(&cells[..profile.parts().len()], &mut out) {
+            if let Ok(remark) = profile.canonicalise(&cells[..profile.parts().len()], &mut out) {
                 let parts = parts(&out);
                 let mut again = Vec::new();
-                prop_assert_eq!(profile.canonicalise(&parts, &mut again), Ok(warning));
+                prop_assert_eq!(profile.canonicalise(&parts, &mut again), Ok(remark));
                 prop_assert_eq!(again, out);
             }
         }

@@ -11,11 +11,10 @@ use crate::{
     mask::{Masking, OwnList},
     merkle,
     message::{ChainHead, Commit, Digest, Hello, ListCommitment, MAX_STATEMENTS, Message, PROTOCOL_VERSION},
-    plan::{Chunk, MAX_ITEMS, Plan},
+    plan::{Chunk, Plan},
     session::{Context, Exchange, ListContext, tag_bytes},
     signature::Identity,
     statement::Statement,
-    terms::Terms,
     transcript,
 };
 
@@ -108,14 +107,8 @@ fn check_items(ours: &Hello, theirs: &Hello) -> Result<(), Error> {
     if [ours, theirs].iter().any(|hello| hello.items.len() != hello.terms.profiles.len()) {
         return Err(Fault::Contradiction { what: "number of lists" }.at(Place::Hello));
     }
-    let Terms { min_items: min, max_items: max, .. } = ours.terms;
-    let max = max.min(MAX_ITEMS);
-    for (side, items) in [("our", &ours.items), ("the peer's", &theirs.items)] {
-        if let Some(&items) = items.iter().find(|items| !(min..=max).contains(items)) {
-            return Err(Incompatible::Items { side, items, min, max }.into());
-        }
-    }
-    Ok(())
+    ours.terms.allow("our", &ours.items)?;
+    Ok(ours.terms.allow("the peer's", &theirs.items)?)
 }
 
 /// How the two chains of statements compare.

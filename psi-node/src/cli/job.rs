@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf, absolute};
 
 use psi_core::identifier::Profile;
 use psi_node::{
-    config::{Config, Input, Job, OutputMode, Policy, edit::Edit},
+    config::{Config, Input, Job, OutputMode, Policy, edit::Edit, keys},
     fault::{Code, Fault},
     home::Home,
-    input::{Delimiter, Encoding, Format},
+    input::{Delimiter, Encoding, Format, Key},
     policy,
     zone::Zone,
 };
@@ -33,6 +33,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("identifiers").required(true).args(["column", "key"])))]
 pub(crate) struct Add {
     /// Its name, the same on both sides
     pub(super) name: String,
@@ -45,11 +46,18 @@ pub(crate) struct Add {
     #[command(flatten)]
     pub(super) layout: Layout,
     /// The column with the identifiers
-    #[arg(long)]
-    pub(super) column: String,
+    #[arg(long, requires = "profile")]
+    pub(super) column: Option<String>,
     /// The type of the identifiers, such as cn.mobile/1
+    #[arg(long, requires = "column")]
+    pub(super) profile: Option<Profile>,
+    /// Columns and type of one of several identifiers, such as phone=cn.mobile/1 or name,phone=cn.name/1+cn.mobile/1;
+    /// a row matches if any of them does
+    #[arg(long, value_name = "COLUMN,..=PROFILE", conflicts_with = "profile", value_parser = parse_key)]
+    pub(super) key: Vec<Key>,
+    /// Reject identifiers whose check digit is wrong also where the profile only warns
     #[arg(long)]
-    pub(super) profile: Profile,
+    pub(super) strict: bool,
     /// The file for the matching rows; {job}, {date} and {run} are replaced
     #[arg(long, value_name = "FILE")]
     pub(super) output: PathBuf,
@@ -128,6 +136,16 @@ impl Add {
         edit.save()
     }
 
+    fn keys(&self) -> Result<Vec<Key>, Fault> {
+        let keys = match (&self.column, &self.profile) {
+            (Some(column), Some(profile)) => vec![keys::key(vec![column.clone()], profile.clone())],
+            _ => self.key.iter().cloned().map(Ok).collect(),
+        };
+        let keys = keys.into_iter().collect::<Result<Vec<_>, _>>();
+        let keys = keys.and_then(|keys| keys::check(&keys).map(|()| keys));
+        keys.map_err(|reason| Fault::new(Code::Usage, reason))
+    }
+
     fn job(&self) -> Result<Job, Fault> {
         Ok(Job {
             peer: self.peer.clone(),
@@ -139,9 +157,9 @@ impl Add {
                 encoding: self.layout.encoding,
                 delimiter: self.layout.delimiter,
                 sheet: self.layout.sheet.clone(),
-                column: self.column.clone(),
-                profile: self.profile.clone(),
+                keys: self.keys()?,
                 max_rejects: self.max_rejects,
+                strict: self.strict,
             },
             output: full(&self.output)?,
             timezone: self.timezone,
@@ -159,6 +177,13 @@ impl Add {
     }
 }
 
+/// `COLUMN=PROFILE`, or as many columns as the profile takes. A profile has no `=` in its name, a column may have.
+fn parse_key(text: &str) -> Result<Key, String> {
+    let (columns, profile) = text.rsplit_once('=').ok_or("expected COLUMN=PROFILE")?;
+    let profile = profile.parse::<Profile>().map_err(|error| error.to_string())?;
+    keys::key(columns.split(',').map(str::to_owned).collect(), profile)
+}
+
 /// Jobs also run from elsewhere. The file is text, and so is a path in it.
 fn full(path: &Path) -> Result<PathBuf, Fault> {
     let failed = |reason: String| Fault::new(Code::Usage, format!("{}: {reason}", path.display()));
@@ -167,8 +192,10 @@ fn full(path: &Path) -> Result<PathBuf, Fault> {
 }
 
 fn list(config: &Config) -> Result<(), Fault> {
-    let row =
-        |job: &Job| format!("with {}, {} from {}", job.peer, job.input.profile, job.input.path.display());
+    let row = |job: &Job| {
+        let profiles: Vec<&str> = job.input.keys.iter().map(|key| key.profile.id()).collect();
+        format!("with {}, {} from {}", job.peer, profiles.join(", "), job.input.path.display())
+    };
     let rows = config.jobs.iter().map(|(name, job)| (name.as_str(), print::printable(&row(job))));
     print::out(&print::table(&rows.collect::<Vec<_>>()))
 }
@@ -184,18 +211,44 @@ fn remove(home: &Home, name: &str) -> Result<(), Fault> {
 /// A job in plain words.
 fn described(name: &str, job: &Job) -> String {
     let or_none = |text: &str| if text.is_empty() { "none named".to_owned() } else { print::printable(text) };
-    let facts = print::table(&[
+    let mut facts = vec![
         ("job", print::printable(name)),
         ("peer", print::printable(&job.peer)),
         ("agreement", or_none(&job.agreement)),
         ("purpose", or_none(&job.purpose)),
-        ("input", print::printable(&format!("{}, column {}", job.input.path.display(), job.input.column))),
-        ("profile", job.input.profile.to_string()),
-        ("output", print::printable(&job.output.display().to_string())),
-        ("time zone", job.timezone.map_or_else(|| "this machine's".to_owned(), |zone| zone.to_string())),
-    ]);
+    ];
+    facts.extend(input(&job.input));
+    facts.push(("output", print::printable(&job.output.display().to_string())));
+    facts.push((
+        "time zone",
+        job.timezone.map_or_else(|| "this machine's".to_owned(), |zone| zone.to_string()),
+    ));
     let peer = print::printable(&job.peer);
-    format!("{facts}\nWhat it allows, and nothing else:\n{}", allowed(job, &peer))
+    format!("{}\nWhat it allows, and nothing else:\n{}", print::table(&facts), allowed(job, &peer))
+}
+
+/// The list, and what is read of it.
+fn input(input: &Input) -> Vec<(&'static str, String)> {
+    let path = input.path.display();
+    let mut facts = match input.keys.as_slice() {
+        [key] => vec![("input", format!("{path}, {}", columns(key))), ("profile", key.profile.to_string())],
+        keys => {
+            let each = keys.iter().map(|key| ("key", format!("{}: {}", columns(key), key.profile)));
+            std::iter::once(("input", path.to_string())).chain(each).collect()
+        }
+    };
+    if input.strict {
+        facts.push(("strict", "wrong check digits are rejected".to_owned()));
+    }
+    facts.iter_mut().for_each(|(_, text)| *text = print::printable(text));
+    facts
+}
+
+fn columns(key: &Key) -> String {
+    match key.columns.as_slice() {
+        [column] => format!("column {column}"),
+        columns => format!("columns {}", columns.join(", ")),
+    }
 }
 
 /// What a job allows, a sentence a line.
@@ -203,12 +256,16 @@ pub(super) fn allowed(job: &Job, peer: &str) -> String {
     let Policy { proved, min_items, max_items, max_runs_per_day, max_tested_per_year, .. } = job.policy;
     let Policy { evidence_days, openable, .. } = job.policy;
     let [fewest, most] = [min_items, max_items].map(|items| print::grouped(items.into()));
+    let (of_each_type, cells) = match job.input.keys.len() {
+        1 => ("", ""),
+        _ => (" of each type", ", and of the filled cells of each key,"),
+    };
     let lines = [
         format!(
-            "Both sides learn which identifiers they share, and how many the other has; {peer} learns nothing else."
+            "Both sides learn which identifiers{of_each_type} they share, and how many the other has; {peer} learns nothing else."
         ),
         format!(
-            "Lists of {fewest} to {most} items on either side, at most {} a day.",
+            "Lists of {fewest} to {most} items{of_each_type} on either side, at most {} a day.",
             print::count(max_runs_per_day.into(), "run", "runs")
         ),
         testable(peer, &job.terms().profiles, job.policy.reach()),
@@ -219,7 +276,7 @@ pub(super) fn allowed(job: &Job, peer: &str) -> String {
             "Answers carry no proof: wrong ones stay unnoticed.".to_owned()
         },
         format!(
-            "At most {} % of our rows may be rejected; above that nothing is sent.",
+            "At most {} % of our rows{cells} may be rejected; above that nothing is sent.",
             percent(job.input.max_rejects)
         ),
         match evidence_days {
@@ -251,13 +308,18 @@ fn held(peer: &str, most: u64) -> String {
 pub(super) fn testable(peer: &str, profiles: &[Profile], a_year: u64) -> String {
     let share = |profile: &Profile| {
         Some(match profile.space()? {
-            space if a_year >= space => format!(", which is all that {profile} admits"),
-            space => format!(", {} % of what {profile} admits", percent(a_year as f64 / space as f64)),
+            space if a_year >= space => format!("all that {profile} admits"),
+            space => format!("{} % of what {profile} admits", percent(a_year as f64 / space as f64)),
         })
     };
-    let shares: String = profiles.iter().filter_map(share).collect();
+    let shares: Vec<String> = profiles.iter().filter_map(share).collect();
+    let shares = match shares.first() {
+        None => String::new(),
+        Some(first) if first.starts_with("all") => format!(", which is {}", shares.join(", ")),
+        Some(_) => format!(", {}", shares.join(", ")),
+    };
     let (number, each) =
-        (print::grouped(a_year.into()), if profiles.len() > 1 { " of each type" } else { "" });
+        (print::grouped(a_year.into()), if profiles.len() > 1 { ", of each type" } else { "" });
     format!("At these limits {peer} can test {number} identifiers of its choice a year{each}{shares}.")
 }
 

@@ -92,9 +92,9 @@ pub(crate) fn span(seconds: f64) -> String {
 }
 
 /// Lines of `name  value`, the values in one column.
-pub(crate) fn table(rows: &[(&str, String)]) -> String {
-    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-    rows.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
+pub(crate) fn table(rows: &[(impl AsRef<str>, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.as_ref().len()).max().unwrap_or_default();
+    rows.iter().map(|(name, value)| format!("{:width$}  {value}\n", name.as_ref())).collect()
 }
 
 #[cfg(test)]

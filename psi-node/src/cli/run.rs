@@ -1,17 +1,17 @@
 //! `psi run`: one exchange, and what came of it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use psi_node::{
     budget::Budget,
     config::Job,
     fault::{Code, Fault},
     home::Home,
-    input::{self, Limits, Loaded, Rejects},
+    input::{self, Loaded, Rejects},
     node::Node,
     output,
     policy::{Ledger, Request},
-    report::Summary,
+    report::{ListSummary, Summary},
     run,
     runs::Attempts,
 };
@@ -63,14 +63,8 @@ impl Args {
         let budget = Budget::of(&config, &job.peer, &ledger, now)?;
         let policy = policed(&self.job, job, &budget);
         print::out(&disclosed(job, &loaded, &policy))?;
-        let (items, policy) = (loaded.set.len() as u64, &job.policy);
-        if !(policy.min_items..=policy.max_items).contains(&items) {
-            let allowed = format!("{} to {}", policy.min_items, policy.max_items);
-            return Err(Fault::new(
-                Code::Items,
-                format!("our list has {items} items, the terms allow {allowed}"),
-            ));
-        }
+        let items: Vec<u64> = loaded.lists.iter().map(|list| list.set.len() as u64).collect();
+        job.terms().allow("our", &items)?;
         Request::smallest(&self.job, job).allow(&ledger, now)?;
         rejected(&loaded.rejects, loaded.rows_read)
     }
@@ -86,21 +80,36 @@ fn check_output(job: &Job) -> Result<(), Fault> {
 
 fn load(job: &Job) -> Result<Loaded, Fault> {
     let spec = job.input.spec();
-    let limits = Limits { max_rejects: job.input.max_rejects, ..Limits::default() };
-    Ok(input::load(input::open(&spec, None)?, &spec, &job.input.profile, &limits)?)
+    let source = input::open(&spec, None)?;
+    job.input.check_columns(source.columns())?;
+    Ok(input::load(source, &spec, &job.input.keys, &job.input.limits())?)
 }
 
 fn disclosed(job: &Job, loaded: &Loaded, policy: &str) -> String {
     let peer = print::printable(&job.peer);
-    let rows = print::table(&[
-        ("rows read", print::grouped(loaded.rows_read.into())),
-        ("rejected", print::grouped(loaded.rejects.total.into())),
-        ("duplicates", print::grouped(loaded.duplicates.into())),
-        ("items to send", print::grouped(loaded.set.len() as u128)),
-    ]);
+    let lists = || job.input.keys.iter().zip(&loaded.lists);
+    let mut facts = vec![fact("rows read", loaded.rows_read)];
+    facts.extend(left_out(&loaded.rejects));
+    facts.push(fact("duplicates", lists().map(|(_, list)| list.duplicates).sum()));
+    facts.extend(warnings(lists().map(|(_, list)| &list.warnings)));
+    let items = lists().map(|(key, list)| (key.profile.id(), list.set.len() as u64));
+    let learned = match items.collect::<Vec<_>>().as_slice() {
+        [(_, items)] => {
+            facts.push(fact("items to send", *items));
+            format!("our list has {}", print::count(*items, "item", "items"))
+        }
+        lists => {
+            facts.extend(
+                lists.iter().map(|(id, items)| (format!("{id} to send"), print::grouped((*items).into()))),
+            );
+            let each =
+                lists.iter().map(|(id, items)| format!("{} of {id}", print::count(*items, "item", "items")));
+            format!("our lists have {}", each.collect::<Vec<_>>().join(", "))
+        }
+    };
     format!(
-        "{rows}\n{peer} would learn that our list has {}, and which of them it has as well.\nThe terms:\n{}The policy:\n{policy}Nothing was sent.\n",
-        print::count(loaded.set.len() as u64, "item", "items"),
+        "{}\n{peer} would learn that {learned}, and which of them it has as well.\nThe terms:\n{}The policy:\n{policy}Nothing was sent.\n",
+        print::table(&facts),
         job::allowed(job, &peer),
     )
 }
@@ -125,29 +134,67 @@ fn policed(name: &str, job: &Job, budget: &Budget) -> String {
     lines
 }
 
+/// A line of a table.
+type Fact = (String, String);
+
+fn fact(name: &str, number: u64) -> Fact {
+    (name.to_owned(), print::grouped(number.into()))
+}
+
+/// Rows that were left out, and cells of others, if there are any.
+fn left_out(rejects: &Rejects) -> Vec<Fact> {
+    let cells = (rejects.cells > 0).then(|| fact("cells rejected", rejects.cells));
+    [fact("rejected", rejects.total)].into_iter().chain(cells).collect()
+}
+
+/// Cells that were accepted with a remark, by reason, if there are any.
+fn warnings<'a>(lists: impl Iterator<Item = &'a BTreeMap<&'static str, u64>>) -> Option<Fact> {
+    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    lists.flatten().for_each(|(reason, count)| *sums.entry(reason).or_default() += count);
+    let shown = sums.iter().map(|(reason, count)| format!("{reason} {}", print::grouped((*count).into())));
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    (!shown.is_empty()).then(|| ("warnings".to_owned(), shown))
+}
+
 /// The summary for people.
 fn summed_up(job: &str, summary: &Summary, psi: &str) -> String {
-    let grouped = |number: u64| print::grouped(number.into());
-    let facts = print::table(&[
-        ("rows read", grouped(summary.rows_read)),
-        ("rejected", grouped(summary.rows_rejected)),
-        ("duplicates", grouped(summary.rows_duplicate)),
-        ("items sent", grouped(summary.items_ours)),
-        ("items theirs", grouped(summary.items_theirs)),
-        ("matches", grouped(summary.matches)),
-        ("proved", if summary.proved { "every answer" } else { "no: the terms have no proofs" }.to_owned()),
-        ("took", taken(summary)),
-    ]);
+    let mut facts = vec![fact("rows read", summary.rows_read)];
+    facts.extend(left_out(&summary.rejects));
+    facts.push(fact("duplicates", summary.rows_duplicate));
+    facts.extend(warnings(summary.lists.iter().map(|list| &list.rows_warned)));
+    facts.extend(exchanged(&summary.lists));
+    let proved = if summary.proved { "every answer" } else { "no: the terms have no proofs" };
+    facts.push(("proved".to_owned(), proved.to_owned()));
+    facts.push(("took".to_owned(), taken(summary)));
     format!(
-        "{} with {}: {}\n\n{facts}\n{} in {}\nstatement and transcript in {}\nverify them: {psi} verify {}\n",
+        "{} with {}: {}\n\n{}\n{} in {}\nstatement and transcript in {}\nverify them: {psi} verify {}\n",
         print::printable(job),
         print::printable(&summary.peer),
         print::count(summary.matches, "match", "matches"),
+        print::table(&facts),
         print::count(summary.rows_written, "matching row", "matching rows"),
         summary.output.display(),
         summary.run_folder.display(),
         print::quoted(&summary.run_folder),
     )
+}
+
+/// What went over and back: line by line for one list, a line each for several.
+fn exchanged(lists: &[ListSummary]) -> Vec<Fact> {
+    match lists {
+        [list] => vec![
+            fact("items sent", list.items_ours),
+            fact("items theirs", list.items_theirs),
+            fact("matches", list.matches),
+        ],
+        lists => lists.iter().map(in_a_line).collect(),
+    }
+}
+
+fn in_a_line(list: &ListSummary) -> Fact {
+    let [ours, theirs] = [list.items_ours, list.items_theirs].map(|items| print::grouped(items.into()));
+    let matches = print::count(list.matches, "match", "matches");
+    (list.profile.clone(), format!("{ours} items sent, {theirs} theirs, {matches}"))
 }
 
 fn taken(summary: &Summary) -> String {
@@ -161,18 +208,23 @@ fn taken(summary: &Summary) -> String {
 
 /// Names the rows that were left out; they make the exit status 3.
 fn rejected(rejects: &Rejects, rows_read: u64) -> Result<(), Fault> {
-    if rejects.total == 0 {
+    if rejects.is_empty() {
         return Ok(());
     }
     let shown = rejects.first.iter().take(SHOWN_REJECTS);
-    let mut lines: String = shown.map(|(line, fault)| format!("line {line}: {fault}\n")).collect();
-    if rejects.total > SHOWN_REJECTS as u64 {
+    let mut lines: String = shown.map(|rejected| print::printable(&rejected.to_string()) + "\n").collect();
+    if rejects.by_reason.values().sum::<u64>() > SHOWN_REJECTS as u64 {
         let reasons = rejects.by_reason.iter().map(|(reason, count)| format!("{reason} {count}"));
         lines += &format!("and so on; by reason: {}\n", reasons.collect::<Vec<_>>().join(", "));
     }
     print::err(&lines);
     let of = print::count(rows_read, "row", "rows");
-    Err(Fault::new(Code::RowsRejected, format!("{} of {of} left out", print::grouped(rejects.total.into()))))
+    let cells = match rejects.cells {
+        0 => String::new(),
+        cells => format!(", and {} of others", print::count(cells, "cell", "cells")),
+    };
+    let rows = print::grouped(rejects.total.into());
+    Err(Fault::new(Code::RowsRejected, format!("{rows} of {of} left out{cells}")))
 }
 
 #[cfg(test)]
@@ -198,8 +250,17 @@ mod tests {
             rows_rejected: 1,
             rows_duplicate: 1,
             rows_written: 25,
-            rejects: Rejects::default(),
+            cells_rejected: 0,
+            lists: vec![list("cn.mobile/1", [138, 150], 24)],
+            rejects: Rejects { total: 1, ..Rejects::default() },
         }
+    }
+
+    fn list(profile: &str, items: [u64; 2], matches: u64) -> ListSummary {
+        let rows_warned = BTreeMap::new();
+        let (profile, columns) = (profile.into(), vec!["phone".into()]);
+        let [items_ours, items_theirs] = items;
+        ListSummary { profile, columns, items_ours, items_theirs, matches, rows_duplicate: 1, rows_warned }
     }
 
     #[test]
@@ -214,6 +275,19 @@ mod tests {
              25 matching rows in /out/a.csv\nstatement and transcript in /home of a/runs/1\n\
              verify them: psi --home A verify '/home of a/runs/1'\n"
         );
+    }
+
+    #[test]
+    fn several_lists_have_a_line_each() {
+        let mut summary = summary();
+        summary.lists.push(list("bankcard/1", [1_000, 2], 1));
+        summary.lists[1].rows_warned.insert("check-digit", 3);
+        summary.rejects.cells = 2;
+        let text = summed_up("agents", &summary, "psi");
+        let lines = "rows read       140\nrejected        1\ncells rejected  2\nduplicates      1\nwarnings        check-digit 3\n\
+                     cn.mobile/1     138 items sent, 150 theirs, 24 matches\n\
+                     bankcard/1      1,000 items sent, 2 theirs, 1 match\n";
+        assert!(text.contains(lines), "{text}");
     }
 
     #[test]

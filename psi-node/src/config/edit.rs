@@ -13,14 +13,14 @@ use std::{
 };
 
 use psi_core::message::is_operator_name;
-use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, value};
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, value};
 
 use super::{Config, Input, Job, OutputMode, Peer, Policy, is_job_name};
 use crate::{
     durable,
     fault::{Code, Fault},
     identity::PublicKey,
-    input::Encoding,
+    input::{Encoding, Key},
     tls::endpoint::Endpoint,
 };
 
@@ -255,9 +255,27 @@ fn input_table(input: &Input) -> InlineTable {
             table.insert(key, text.into());
         });
     }
-    table.insert("column", input.column.as_str().into());
-    table.insert("profile", input.profile.id().into());
+    match input.keys.as_slice() {
+        [key] => table.extend(key_table(key)),
+        keys => {
+            let keys: Array = keys.iter().map(key_table).collect();
+            table.insert("keys", keys.into());
+        }
+    }
     table.insert("max_rejects", input.max_rejects.into());
+    if input.strict {
+        table.insert("strict", true.into());
+    }
+    table
+}
+
+fn key_table(key: &Key) -> InlineTable {
+    let mut table = InlineTable::new();
+    match key.columns.as_slice() {
+        [column] => table.insert("column", column.as_str().into()),
+        columns => table.insert("columns", columns.iter().collect::<Array>().into()),
+    };
+    table.insert("profile", key.profile.id().into());
     table
 }
 
@@ -311,16 +329,20 @@ key = \"ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\"
     }
 
     fn job(peer: &str) -> Job {
-        let profile = "cn.mobile/1".parse().unwrap();
+        let key = |columns: &[&str], profile: &str| {
+            let columns = columns.iter().map(|column| (*column).to_owned()).collect();
+            Key { columns, profile: profile.parse().unwrap() }
+        };
+        let keys = vec![key(&["手机"], "cn.mobile/1"), key(&["name", "手机"], "cn.name/1+cn.mobile/1")];
         let input = Input {
             path: "/data/a \"x\".csv".into(),
             format: Some(Format::Tsv),
             encoding: Encoding::Gbk,
             delimiter: None,
             sheet: None,
-            column: "手机".into(),
-            profile,
+            keys,
             max_rejects: 0.0,
+            strict: true,
         };
         let policy = Policy {
             output: OutputMode::Mutual,
@@ -361,6 +383,7 @@ key = \"ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\"
         assert_eq!(added.terms(), wanted.terms());
         assert_eq!((&added.input.path, &added.output), (&wanted.input.path, &wanted.output));
         assert_eq!((added.input.format, added.input.encoding), (Some(Format::Tsv), Encoding::Gbk));
+        assert_eq!((&added.input.keys, added.input.strict), (&wanted.input.keys, true));
         assert_eq!(added.agreement, "AGR-1");
         assert_eq!((added.timezone, added.policy.max_tested_per_year), (wanted.timezone, Some(80_000_000)));
     }

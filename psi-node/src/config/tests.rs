@@ -1,3 +1,5 @@
+use psi_core::identifier::Profile;
+
 use super::*;
 
 const SAMPLE: &str = include_str!("../../../docs/samples/config.toml");
@@ -52,13 +54,63 @@ fn wrong_values_are_refused_where_they_stand() {
 }
 
 #[test]
+fn one_key_or_several() {
+    let config = Config::parse(SAMPLE).unwrap();
+    let [one, several] = ["agents", "mule-accounts"].map(|job| &config.job(job).unwrap().input);
+    assert_eq!((one.keys.len(), one.keys[0].label().as_str(), one.strict), (1, "phone", false));
+    assert_eq!(several.keys.iter().map(Key::label).collect::<Vec<_>>(), ["phone", "id_no", "name+phone"]);
+    assert_eq!(several.spec().columns, ["phone", "id_no", "name"]);
+    assert!(several.strict && several.limits().strict);
+    let profiles = config.job("mule-accounts").unwrap().terms().profiles;
+    assert_eq!(profiles.iter().map(Profile::id).collect::<Vec<_>>()[2], "cn.name/1+cn.mobile/1");
+}
+
+#[test]
+fn keys_that_do_not_fit_together_are_refused_where_they_stand() {
+    let cases = [
+        ("column = \"id_no\"", "columns = [\"id_no\", \"name\"]", "cn.rid/1 is over one column, got 2"),
+        ("column = \"id_no\", ", "", "cn.rid/1: expected either `column` or `columns`"),
+        ("column = \"id_no\"", "colum = \"id_no\"", "unknown field `colum`"),
+        ("\"name\", ", "", "cn.name/1+cn.mobile/1 is over 2 columns, got 1"),
+        ("profile = \"cn.rid/1\"", "profile = \"cn.rd/1\"", "the nearest known one is \"cn.rid/1\""),
+    ];
+    for (right, wrong, reason) in cases {
+        assert!(SAMPLE.contains(right), "{right}");
+        let text = SAMPLE.replacen(right, wrong, 1);
+        let error = refused(&text);
+        assert!(error.contains(reason), "{error}");
+        let line: usize = error.split(':').next().unwrap().parse().unwrap();
+        let line = text.lines().nth(line - 1).unwrap();
+        assert!(line.contains(wrong) || line.starts_with("keys = ["), "{error}");
+    }
+    let cases = [
+        ("cn.rid/1", "cn.mobile/1", "cn.mobile/1 stands in two keys: a job has one list of each type"),
+        ("\"id_no\"", "\"phone\"", "two keys are over \"phone\": the result could not tell them apart"),
+        ("\"id_no\"", "\"id;no\"", "the result names columns with ; between them"),
+        ("strict = true", "column = \"phone\"", "expected either `column` and `profile`, or `keys`"),
+        (
+            "column = \"phone\", profile = \"cn.mobile/1\", max",
+            "max",
+            "expected either `column` and `profile`",
+        ),
+    ];
+    for (right, wrong, reason) in cases {
+        assert!(SAMPLE.contains(right), "{right}");
+        let error = refused(&SAMPLE.replacen(right, wrong, 1));
+        assert!(error.contains(reason), "{error}");
+    }
+    let none = format!("{}]{}", SAMPLE.split_once("keys = [").unwrap().0.to_owned() + "keys = [", "\n");
+    assert!(refused(&none).contains("expected 1 to 16 keys, got 0"));
+}
+
+#[test]
 fn a_job_without_its_peer_or_with_impossible_limits_is_refused() {
     let cases = [
         ("peer = \"bank-b\"", "peer = \"bank-c\"", " jobs.agents.peer: no peer \"bank-c\""),
         ("min_items = 1000", "min_items = 0", " jobs.agents.policy.min_items: expected at least 1"),
         ("80_000_000", "999", " jobs.agents.policy: max_tested_per_year is below min_items"),
         ("min_items = 1000", "min_items = 200_001", " jobs.agents.policy: min_items is above max_items"),
-        ("cn.mobile/1", "qq/1+qq/1", " jobs.agents.input: qq/1+qq/1 is over several columns"),
+        ("cn.mobile/1", "qq/1+qq/1", "qq/1+qq/1 is over 2 columns, got 1"),
         ("{run}", "{runs}", " jobs.agents.output: \"{runs}\": expected {job}, {date} or {run}"),
         ("[jobs.agents]", "[jobs.\"a/b\"]\n[jobs.agents]", "missing field `peer`"),
     ];

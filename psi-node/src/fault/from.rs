@@ -83,7 +83,9 @@ impl From<Misbehaved> for Fault {
 impl From<InputError> for Fault {
     fn from(error: InputError) -> Self {
         let code = match &error {
-            InputError::MissingColumn { .. } | InputError::DoubledColumn { .. } => Code::Column,
+            InputError::MissingColumn { .. }
+            | InputError::DoubledColumn { .. }
+            | InputError::ReservedColumn { .. } => Code::Column,
             InputError::Malformed { .. }
             | InputError::Gb18030 { .. }
             | InputError::Mixed { .. }
@@ -103,7 +105,7 @@ impl From<InputError> for Fault {
             | InputError::Workbook { .. }
             | InputError::RowTooLong { .. } => Code::Structure,
             InputError::Empty { .. } | InputError::NoRows { .. } => Code::EmptyList,
-            InputError::TooManyRejects { .. } => Code::TooManyRejects,
+            InputError::TooManyRejects { .. } | InputError::TooManyBadCells { .. } => Code::TooManyRejects,
             InputError::Changed { .. } => Code::Changed,
             InputError::Read { source, .. } if SealError::of(source).is_some() => Code::State,
             InputError::Copy { .. } => Code::Storage,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use psi_core::identifier::BuildError;
 
-use super::{Encoding, Format, RowFault};
+use super::{Encoding, Format, Rejected};
 
 /// Where in a file: line and column, from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,8 +115,21 @@ pub enum InputError {
     #[error("{}: column {column:?} stands at {first} and at {second}", path.display())]
     DoubledColumn { path: PathBuf, column: String, first: usize, second: usize },
     /// More rows were rejected than the limit allows.
-    #[error("{}: {rejected} of {rows} rows rejected, at most {percent} % allowed; the first in line {line}: {fault}", path.display())]
-    TooManyRejects { path: PathBuf, rejected: u64, rows: u64, percent: f64, line: u64, fault: RowFault },
+    #[error("{}: {rejected} of {rows} rows rejected, at most {percent} % allowed; the first in {first}", path.display())]
+    TooManyRejects { path: PathBuf, rejected: u64, rows: u64, percent: f64, first: Box<Rejected> },
+    /// More cells of one key were rejected than the limit allows.
+    #[error("{}: column {column:?}: {rejected} of {cells} filled cells rejected, at most {percent} % allowed; the first in {first}", path.display())]
+    TooManyBadCells {
+        path: PathBuf,
+        column: String,
+        rejected: u64,
+        cells: u64,
+        percent: f64,
+        first: Box<Rejected>,
+    },
+    /// The result has a column of this name.
+    #[error("{}: column {column:?}: the result needs the name for a column of its own", path.display())]
+    ReservedColumn { path: PathBuf, column: &'static str },
     /// More than a set can hold.
     #[error("{}: {source}", path.display())]
     Full { path: PathBuf, source: BuildError },

@@ -2,11 +2,17 @@ use super::*;
 use crate::seal::{Label, SealKey};
 use proptest::prelude::*;
 use std::io::Cursor;
+use std::path::Path;
 
 const LABEL: Label<'static> = Label { kind: "snapshot", owner: b"run 7" };
 
-fn mobile() -> Profile {
-    Profile::parse("cn.mobile/1").unwrap()
+fn key(columns: &[&str], profile: &str) -> Key {
+    let columns = columns.iter().map(|column| (*column).to_owned()).collect();
+    Key { columns, profile: profile.parse().unwrap() }
+}
+
+fn mobile() -> [Key; 1] {
+    [key(&["phone"], "cn.mobile/1")]
 }
 
 fn spec() -> Spec {
@@ -28,20 +34,21 @@ fn lenient() -> Limits {
 #[test]
 fn every_row_has_a_fate() {
     let text = "name,phone\na,13900000002\nb,12\n\nc,+86 139-0000-0001\nd\ne,１３９００００００02\nf,\n";
-    let list = loaded(text, &lenient()).unwrap();
+    let loaded = loaded(text, &lenient()).unwrap();
+    let list = &loaded.lists[0];
     assert_eq!(list.set.iter().collect::<Vec<_>>(), [b"13900000001", b"13900000002"]);
     assert_eq!(
         (0..7).map(|row| list.rows.item(row)).collect::<Vec<_>>(),
         [Some(1), None, Some(0), None, Some(1), None, None]
     );
-    assert_eq!((list.rows_read, list.rows.len(), list.duplicates, list.rejects.total), (6, 6, 1, 3));
-    let reasons: Vec<_> = list.rejects.by_reason.iter().map(|(reason, count)| (*reason, *count)).collect();
+    assert_eq!((loaded.rows_read, list.rows.len(), list.duplicates, loaded.rejects.total), (6, 6, 1, 3));
+    let reasons: Vec<_> = loaded.rejects.by_reason.iter().map(|(reason, count)| (*reason, *count)).collect();
     assert_eq!(reasons, [("bad-length", 1), ("empty", 1), ("ragged", 1)]);
-    let lines: Vec<_> = list.rejects.first.iter().map(|(line, fault)| format!("{line}: {fault}")).collect();
+    let lines: Vec<_> = loaded.rejects.first.iter().map(Rejected::to_string).collect();
     let expected = [
-        "3: wrong length: expected 11 digits, got 2",
-        "6: ragged row: expected 2 columns, got 1",
-        "8: empty",
+        "line 3: wrong length: expected 11 digits, got 2",
+        "line 6: ragged row: expected 2 columns, got 1",
+        "line 8: empty",
     ];
     assert_eq!(lines, expected);
 }
@@ -76,12 +83,15 @@ fn only_some_rejects_are_kept() {
 fn warnings_are_counted_or_reject() {
     let text = "phone\n4111111111111111\n4111111111111112\n";
     let cards = |limits: &Limits| {
-        load(source(text).unwrap(), &spec(), &"bankcard/1".parse().unwrap(), limits).unwrap()
+        load(source(text).unwrap(), &spec(), &[key(&["phone"], "bankcard/1")], limits).unwrap()
     };
-    let list = cards(&lenient());
-    assert_eq!((list.set.len(), list.warnings["check-digit"], list.rejects.total), (2, 1, 0));
-    let list = cards(&Limits { strict: true, ..lenient() });
-    assert_eq!((list.set.len(), list.rejects.by_reason["check-digit"]), (1, 1));
+    let warned = cards(&lenient());
+    let list = &warned.lists[0];
+    assert_eq!((list.set.len(), list.warnings["check-digit"], warned.rejects.total), (2, 1, 0));
+    let strict = cards(&Limits { strict: true, ..lenient() });
+    assert_eq!((strict.lists[0].set.len(), strict.rejects.by_reason["check-digit"]), (1, 1));
+    assert!(strict.lists[0].warnings.is_empty());
+    assert_eq!(strict.lists[0].set.get(0), list.set.get(0), "a check never alters what is compared");
 }
 
 #[test]
@@ -102,7 +112,11 @@ fn the_copy_gives_the_same_rows_although_the_file_changed() {
     std::fs::write(&path, "phone\n").unwrap();
     let reader = SealedReader::new(File::open(&copy).unwrap(), &key, LABEL).unwrap();
     let second = load(reopen(&spec, reader).unwrap(), &spec, &mobile(), &lenient()).unwrap();
-    assert!(first.set == second.set && first.rows == second.rows && first.set.len() == 40_000);
+    assert!(
+        first.lists[0].set == second.lists[0].set
+            && first.lists[0].rows == second.lists[0].rows
+            && first.lists[0].set.len() == 40_000
+    );
     assert!(!std::fs::read(&copy).unwrap().windows(11).any(|bytes| bytes == b"13000000001"));
 }
 
@@ -183,10 +197,13 @@ fn the_samples_match_as_their_readme_says() {
         load(open(&spec, None).unwrap(), &spec, &mobile(), &Limits::default()).unwrap()
     };
     let (a, b) = (list("bank-a.csv"), list("bank-b.csv"));
-    assert_eq!((a.rows_read, a.set.len(), a.duplicates, a.rejects.first[0].0), (140, 138, 1, 59));
-    assert_eq!((b.rows_read, b.set.len(), b.duplicates, b.rejects.first[0].0), (151, 150, 0, 90));
-    let index = |list: &Loaded, number: &str| list.set.iter().position(|item| item == number.as_bytes());
-    let lines = |list: &Loaded, number: &str| -> String {
+    assert_eq!((a.rows_read, a.rejects.first[0].line), (140, 59));
+    assert_eq!((b.rows_read, b.rejects.first[0].line), (151, 90));
+    let [a, b] = [a, b].map(|loaded| loaded.lists.into_iter().next().unwrap());
+    assert_eq!((a.set.len(), a.duplicates), (138, 1));
+    assert_eq!((b.set.len(), b.duplicates), (150, 0));
+    let index = |list: &LoadedList, number: &str| list.set.iter().position(|item| item == number.as_bytes());
+    let lines = |list: &LoadedList, number: &str| -> String {
         let item = index(list, number).unwrap() as u32;
         let rows = (0..list.rows.len() as u32).filter(|row| list.rows.item(*row) == Some(item));
         rows.map(|row| (row + 2).to_string()).collect::<Vec<_>>().join(", ")

@@ -25,12 +25,20 @@ use crate::{
     runs::storage,
 };
 
-/// Both sides' join keys.
+/// Both sides' join keys of one list.
 pub(super) struct Keys {
     /// Ours, by index in our masked list.
     pub(super) ours: Vec<JoinKey>,
     /// The peer's.
     pub(super) theirs: Vec<JoinKey>,
+}
+
+impl Keys {
+    /// For lists of so many items, none of them known yet.
+    fn new(ours: u64, theirs: u64) -> Self {
+        let none = |items| vec![JoinKey::default(); items as usize];
+        Self { ours: none(ours), theirs: none(theirs) }
+    }
 }
 
 /// The result of a task.
@@ -48,7 +56,8 @@ pub(super) struct Steps<'a> {
     pub(super) pool: &'a Pool,
     pub(super) progress: &'a dyn Progress,
     pub(super) evidence: Option<Evidence>,
-    pub(super) keys: Keys,
+    /// Of each list.
+    pub(super) keys: Vec<Keys>,
     pub(super) close: Option<Close>,
     items_done: u64,
 }
@@ -60,20 +69,10 @@ impl<'a> Steps<'a> {
         pool: &'a Pool,
         progress: &'a dyn Progress,
         evidence: Option<Evidence>,
-        items: [u64; 2],
+        items: [&[u64]; 2],
     ) -> Self {
-        let keys = items.map(|items| vec![JoinKey::default(); items as usize]);
-        let [ours, theirs] = keys;
-        Self {
-            exchange,
-            lists,
-            pool,
-            progress,
-            evidence,
-            keys: Keys { ours, theirs },
-            close: None,
-            items_done: 0,
-        }
+        let keys = items[0].iter().zip(items[1]).map(|(ours, theirs)| Keys::new(*ours, *theirs)).collect();
+        Self { exchange, lists, pool, progress, evidence, keys, close: None, items_done: 0 }
     }
 
     /// Runs until every step is signed by both.
@@ -137,9 +136,10 @@ impl<'a> Steps<'a> {
     fn take(&mut self, task: Result<Task, tokio::task::JoinError>) -> Result<(), Fault> {
         let task = task.map_err(|error| Fault::new(Code::Unexpected, error.to_string()))?;
         let (done, keys) = task??;
+        let of_list = &mut self.keys[usize::from(keys.chunk.list)];
         let side = match keys.side {
-            Side::Ours => &mut self.keys.ours,
-            Side::Theirs => &mut self.keys.theirs,
+            Side::Ours => &mut of_list.ours,
+            Side::Theirs => &mut of_list.theirs,
         };
         side[keys.chunk.range()].copy_from_slice(&keys.keys);
         self.items_done += keys.keys.len() as u64;

@@ -5,8 +5,11 @@
 //! | `rows` | the source's bytes as they were read; the result is made from them | the result is released |
 //! | `session` | seed, both Hellos; `commit`: our Commit | our Close is signed |
 //! | `list`, `masked`, `opening` | canonical set; masked list; what opens it to an auditor | purged, if the terms say openable; else as `rows` |
+//!
+//! A run with several lists has the last three for each: `list`, `list-1`, `list-2` and so on.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{BufWriter, Write},
     path::{Path, PathBuf},
@@ -29,7 +32,7 @@ use crate::{
     durable,
     fault::{Code, Fault},
     home::Home,
-    input::{self, Limits, Loaded, Rejects, RowMap, Source, Spec},
+    input::{self, Loaded, LoadedList, Rejects, RowMap, Source, Spec},
     runs::{replace, storage},
     seal::{self, Label, SealKey, SealedReader, SealedWriter},
 };
@@ -41,12 +44,12 @@ const LIST: &str = "list";
 const MASKED: &str = "masked";
 const OPENING: &str = "opening";
 
-/// A list that was read, with its sealed copy.
+/// What was read, one list a key, with its sealed copy.
 pub(super) struct List {
-    /// Taken out when it is masked: nothing needs it in memory after that.
-    set: Option<CanonicalSet>,
-    items: u64,
-    rows: RowMap,
+    /// Taken out when they are masked: nothing needs them in memory after that.
+    sets: Vec<Option<CanonicalSet>>,
+    items: Vec<u64>,
+    rows: Vec<RowMap>,
     counts: Counts,
     files: Files,
 }
@@ -64,8 +67,16 @@ pub(super) struct Files {
 #[derive(Clone)]
 pub(super) struct Counts {
     pub(super) read: u64,
-    pub(super) duplicates: u64,
+    /// Of each list.
+    pub(super) lists: Vec<ListCounts>,
     pub(super) rejects: Rejects,
+}
+
+/// What became of the rows in one list.
+#[derive(Clone)]
+pub(super) struct ListCounts {
+    pub(super) duplicates: u64,
+    pub(super) warnings: BTreeMap<&'static str, u64>,
 }
 
 impl List {
@@ -75,10 +86,20 @@ impl List {
         let folder = home.private().join(format!("{}{}", unnamed(job), HEXLOWER.encode(&rows_id[..8])));
         durable::create_folder(&folder).map_err(|error| storage(&folder, &error))?;
         let files = Files { folder, rows_id: Arc::new(rows_id), run_id: String::new() };
-        let Loaded { set, rows, rows_read: read, duplicates, rejects, .. } =
+        let Loaded { lists, rows_read: read, rejects } =
             files.read(seal_key, input).inspect_err(|_| remove(&files.folder))?;
-        let counts = Counts { read, duplicates, rejects };
-        Ok(Self { items: set.len() as u64, set: Some(set), rows, counts, files })
+        let counts = Counts { read, lists: Vec::new(), rejects };
+        let mut list = Self { sets: Vec::new(), items: Vec::new(), rows: Vec::new(), counts, files };
+        lists.into_iter().for_each(|loaded| list.push(loaded));
+        Ok(list)
+    }
+
+    fn push(&mut self, loaded: LoadedList) {
+        let LoadedList { set, rows, duplicates, warnings } = loaded;
+        self.items.push(set.len() as u64);
+        self.sets.push(Some(set));
+        self.rows.push(rows);
+        self.counts.lists.push(ListCounts { duplicates, warnings });
     }
 
     /// Gives the sealed files the run's id.
@@ -98,17 +119,19 @@ impl List {
         self.files.clone()
     }
 
-    /// Items without duplicates and rejects.
-    pub(super) fn items(&self) -> u64 {
-        self.items
+    /// Items of each list, without duplicates and rejects.
+    pub(super) fn items(&self) -> &[u64] {
+        &self.items
     }
 
-    /// The canonical set, for masking; there is none a second time.
-    pub(super) fn take_set(&mut self) -> Result<CanonicalSet, Fault> {
-        self.set.take().ok_or_else(|| Fault::new(Code::Unexpected, "the list was masked already"))
+    /// The canonical set of a list, for masking; there is none a second time.
+    pub(super) fn take_set(&mut self, list: usize) -> Result<CanonicalSet, Fault> {
+        let set = self.sets.get_mut(list).and_then(Option::take);
+        set.ok_or_else(|| Fault::new(Code::Unexpected, "the list was masked already"))
     }
 
-    pub(super) fn rows(&self) -> &RowMap {
+    /// Which items the rows hold, for each list.
+    pub(super) fn rows(&self) -> &[RowMap] {
         &self.rows
     }
 
@@ -139,13 +162,13 @@ impl List {
             content.extend_from_slice(&(hello.len() as u32).to_be_bytes());
             content.extend_from_slice(&hello);
         }
-        self.files.store(seal_key, SESSION, &content)
+        self.files.store(seal_key, Content::of_run(SESSION), &content)
     }
 
     /// Makes our Commit durable before it is sent: a run that goes on must send the same one.
     pub(super) fn store_commit(&self, seal_key: &SealKey, commit: &Message) -> Result<(), Fault> {
         match commit {
-            Message::Commit(commit) => self.files.store(seal_key, COMMIT, &commit.encode()),
+            Message::Commit(commit) => self.files.store(seal_key, Content::of_run(COMMIT), &commit.encode()),
             _ => Ok(()),
         }
     }
@@ -168,19 +191,21 @@ impl Files {
             SealedWriter::new(file, seal_key, self.rows_label()).map_err(|error| storage(&path, &error))?;
         let spec = input.spec();
         let source = input::open(&spec, Some(copy))?;
-        let limits = Limits { max_rejects: input.max_rejects, ..Limits::default() };
-        Ok(input::load(source, &spec, &input.profile, &limits)?)
+        input.check_columns(source.columns())?;
+        Ok(input::load(source, &spec, &input.keys, &input.limits())?)
     }
 
     /// Seals the set, the masked list and what opens it.
     pub(super) fn store_masked(
         &self,
         seal_key: &SealKey,
+        list: usize,
         set: &CanonicalSet,
         masked: &MaskedList,
     ) -> Result<(), Fault> {
-        self.stream(seal_key, LIST, |out| set.write_to(out))?;
-        self.stream(seal_key, MASKED, |out| {
+        let of_list = |kind| Content { kind, list };
+        self.stream(seal_key, of_list(LIST), |out| set.write_to(out))?;
+        self.stream(seal_key, of_list(MASKED), |out| {
             masked.items.iter().try_for_each(|masked| {
                 out.write_all(&masked.element)?;
                 out.write_all(&masked.item.to_be_bytes())
@@ -191,37 +216,70 @@ impl Files {
         content.extend_from_slice(opening.list_seed.as_bytes());
         content.extend_from_slice(opening.salt.as_bytes());
         content.extend_from_slice(&opening.mask_proof);
-        self.store(seal_key, OPENING, &content)
+        self.store(seal_key, of_list(OPENING), &content)
     }
 
-    fn store(&self, seal_key: &SealKey, kind: &'static str, content: &[u8]) -> Result<(), Fault> {
-        let path = self.folder.join(kind);
-        let sealed =
-            seal::seal_bytes(seal_key, self.label(kind), content).map_err(|error| storage(&path, &error))?;
+    fn store(&self, seal_key: &SealKey, what: Content, content: &[u8]) -> Result<(), Fault> {
+        let path = self.folder.join(what.file());
+        let owner = what.owner(&self.run_id);
+        let sealed = seal::seal_bytes(seal_key, what.label(&owner), content)
+            .map_err(|error| storage(&path, &error))?;
         replace(&path, &sealed)
     }
 
     fn stream(
         &self,
         seal_key: &SealKey,
-        kind: &'static str,
+        what: Content,
         write: impl FnOnce(&mut BufWriter<SealedWriter<File>>) -> std::io::Result<()>,
     ) -> Result<(), Fault> {
-        let path = self.folder.join(kind);
+        let path = self.folder.join(what.file());
+        let owner = what.owner(&self.run_id);
         let sealed = durable::create_private(&path).and_then(|file| {
-            let mut out = BufWriter::new(SealedWriter::new(file, seal_key, self.label(kind))?);
+            let mut out = BufWriter::new(SealedWriter::new(file, seal_key, what.label(&owner))?);
             write(&mut out)?;
             out.into_inner().map_err(std::io::IntoInnerError::into_error)?.finish()?.sync_all()
         });
         sealed.map_err(|error| storage(&path, &error))
     }
 
-    fn label(&self, kind: &'static str) -> Label<'_> {
-        Label { kind, owner: self.run_id.as_bytes() }
-    }
-
     fn rows_label(&self) -> Label<'_> {
         Label { kind: ROWS, owner: &self.rows_id[..] }
+    }
+}
+
+/// What a sealed file of a run holds, and of which list.
+#[derive(Clone, Copy)]
+struct Content {
+    kind: &'static str,
+    list: usize,
+}
+
+impl Content {
+    /// Of the whole run.
+    fn of_run(kind: &'static str) -> Self {
+        Self { kind, list: 0 }
+    }
+
+    fn file(self) -> String {
+        self.numbered(self.kind, '-')
+    }
+
+    /// Binds the file to its run and list.
+    fn owner(self, run_id: &str) -> String {
+        self.numbered(run_id, '/')
+    }
+
+    fn label(self, owner: &str) -> Label<'_> {
+        Label { kind: self.kind, owner: owner.as_bytes() }
+    }
+
+    /// The first list goes without a number.
+    fn numbered(self, name: &str, mark: char) -> String {
+        match self.list {
+            0 => name.to_owned(),
+            list => format!("{name}{mark}{list}"),
+        }
     }
 }
 
