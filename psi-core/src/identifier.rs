@@ -230,6 +230,9 @@ impl Warning {
 }
 
 #[cfg(test)]
+mod oracles;
+
+#[cfg(test)]
 pub(crate) mod testing {
     use super::*;
 
