@@ -11,6 +11,7 @@ mod demo;
 mod id;
 mod init;
 mod job;
+mod notify;
 mod peer;
 mod print;
 mod process;

@@ -58,6 +58,9 @@ pub struct Node {
     /// `http://[user:password@]host:port` of the proxy through which this node calls its partners.
     #[serde(default, deserialize_with = "parsed_option")]
     pub proxy: Option<Proxy>,
+    /// Address and port of loopback at which `psi serve` answers monitors; nowhere if absent.
+    #[serde(default, deserialize_with = "loopback")]
+    pub metrics: Option<SocketAddr>,
     /// Threads that compute; one for each processor if absent.
     pub threads: Option<usize>,
 }
@@ -338,6 +341,16 @@ pub(crate) fn operator_name<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
         Ok(name)
     } else {
         Err(D::Error::custom("a name without white space and `+` is expected"))
+    }
+}
+
+/// Names of partners and sizes of lists are for this machine's monitor only: there is no access control.
+fn loopback<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let address = SocketAddr::deserialize(deserializer)?;
+    if address.ip().is_loopback() {
+        Ok(Some(address))
+    } else {
+        Err(D::Error::custom("an address of loopback with a port is expected, such as \"127.0.0.1:9464\""))
     }
 }
 

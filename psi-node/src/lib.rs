@@ -25,4 +25,5 @@ pub mod runs;
 pub mod seal;
 pub mod server;
 pub mod tls;
+pub mod watch;
 pub mod zone;

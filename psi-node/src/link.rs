@@ -86,7 +86,7 @@ impl Default for Settings {
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: 128,
             max_connections: 256,
-            drain: Duration::from_secs(10),
+            drain: Duration::from_secs(7),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     pool::Pool,
     seal::SealKey,
     tls::{NodeTls, Pins},
+    watch::Watch,
 };
 
 /// Name and version of this program, as hellos and statements carry it.
@@ -28,6 +29,7 @@ pub struct Node {
     tls: NodeTls,
     pool: Pool,
     settings: Settings,
+    watch: Watch,
 }
 
 impl Node {
@@ -47,7 +49,7 @@ impl Node {
         let tls = NodeTls::new(identity.clone(), Pins::new(keys(&config)), clock)?;
         let pool = Pool::new(config.node.threads)?;
         let (home, config) = (home.clone(), RwLock::new(Arc::new(config)));
-        Ok(Self { home, config, identity, seal_key, tls, pool, settings })
+        Ok(Self { home, config, identity, seal_key, tls, pool, settings, watch: Watch::default() })
     }
 
     /// The configuration as it was read last.
@@ -86,6 +88,11 @@ impl Node {
     /// Its computing threads.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// What it has seen of its sessions.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// Its limits on the wire.

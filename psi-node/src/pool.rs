@@ -39,7 +39,9 @@ impl Pool {
         W: FnOnce() -> T + Send + 'static,
     {
         let (done, result) = oneshot::channel();
+        let span = tracing::Span::current();
         self.0.spawn(move || {
+            let _of_run = span.enter();
             // Nobody waits any more when a session has ended meanwhile.
             let _ = done.send(work());
         });

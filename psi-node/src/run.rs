@@ -311,6 +311,7 @@ impl<'a> Run<'a> {
         runs: &Runs,
     ) -> Result<Finished, Fault> {
         let id = runs::run_id(agreed.hellos()[0].started, agreed.sid());
+        tracing::Span::current().record("run", &id).record("job", &self.job_name);
         tracing::info!(run = id, job = self.job_name, peer = self.job.peer, "session agreed");
         let mut record = Record::new(self, &id, &agreed);
         record.write()?;

@@ -324,7 +324,11 @@ impl Attempts {
         Ok(Ledger(attempts.flat_map(|attempt| attempt.charges().collect::<Vec<_>>()).collect()))
     }
 
-    fn all(&self) -> Result<Vec<Attempt>, Fault> {
+    /// Every record, in no order.
+    ///
+    /// # Errors
+    /// [`Code::State`] if one can't be read.
+    pub fn all(&self) -> Result<Vec<Attempt>, Fault> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(|error| damaged(&self.folder, &error))?,

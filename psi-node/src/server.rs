@@ -7,6 +7,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time,
 };
+use tracing::{Instrument, field::Empty};
 
 use crate::{
     fault::{Code, Fault},
@@ -15,7 +16,6 @@ use crate::{
         grpc::{self, Handler, Pong, Status},
     },
     node::{Node, SOFTWARE},
-    report::Silent,
     run,
     tls::accept::Peer,
 };
@@ -27,7 +27,7 @@ const NAP: Duration = Duration::from_secs(60);
 /// How often the configuration file is looked at for changes.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Serves until `shutdown` is ready; open sessions then have ten seconds to end.
+/// Serves until `shutdown` is ready; open sessions then have seven seconds to end, and it returns within ten.
 ///
 /// # Errors
 /// [`Code::Unexpected`] if serving ends by itself.
@@ -104,19 +104,8 @@ struct Answering(Arc<Node>);
 
 impl Handler for Answering {
     async fn session(&self, peer: Peer, link: Link) -> Result<(), Status> {
-        let name = self.name_of(&peer);
-        match run::answer(&self.0, &peer, link, Arc::new(Silent)).await {
-            Ok(summary) => {
-                let (run, matches) = (&summary.run_id, summary.matches);
-                tracing::info!(run, peer = name, matches, rejected = summary.rows_rejected, "run complete");
-                Ok(())
-            }
-            Err(fault) => {
-                tracing::warn!(peer = name, code = %fault.code, %fault, "session ended");
-                let row = fault.refusal_row();
-                Err(Status { code: row.grpc, text: row.cause })
-            }
-        }
+        let span = tracing::info_span!("session", peer = self.name_of(&peer), job = Empty, run = Empty);
+        self.answer(&peer, link).instrument(span).await
     }
 
     async fn ping(&self, _: Peer) -> Result<Pong, Status> {
@@ -125,6 +114,25 @@ impl Handler for Answering {
 }
 
 impl Answering {
+    /// Every line that is logged meanwhile names the peer, and job and run once they are known.
+    async fn answer(&self, peer: &Peer, link: Link) -> Result<(), Status> {
+        let watch = self.0.watch();
+        let answered = run::answer(&self.0, peer, link, watch.progress(&self.0)).await;
+        watch.ended(&answered);
+        match answered {
+            Ok(summary) => {
+                let (run, matches) = (&summary.run_id, summary.matches);
+                tracing::info!(run, matches, rejected = summary.rows_rejected, "run complete");
+                Ok(())
+            }
+            Err(fault) => {
+                tracing::warn!(code = %fault.code, %fault, "session ended");
+                let row = fault.refusal_row();
+                Err(Status { code: row.grpc, text: row.cause })
+            }
+        }
+    }
+
     fn name_of(&self, peer: &Peer) -> String {
         let config = self.0.config();
         let known = config.peers.iter().find(|(_, known)| known.key == peer.key);

@@ -7,7 +7,7 @@ use std::{
     fs::{self, OpenOptions},
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, net::UnixDatagram},
     path::Path,
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
@@ -105,6 +105,37 @@ fn serve_says_where_it_listens_and_stops_when_asked() {
         stdout.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "");
     }
+}
+
+#[test]
+fn systemd_is_told_when_a_node_is_ready_when_it_lives_and_when_it_stops() {
+    let home = node("bank-a");
+    let socket = UnixDatagram::bind(home.path().join("notify")).unwrap();
+    let told = || {
+        let mut bytes = [0; 100];
+        let length = socket.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..length].to_vec()).unwrap().trim_end().to_owned()
+    };
+    let mut serve = psi(home.path());
+    serve.env("NOTIFY_SOCKET", home.path().join("notify")).env("WATCHDOG_USEC", "20000");
+    let mut child = serve.arg("serve").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    assert_eq!(told(), "READY=1");
+    assert_eq!([told(), told()], ["WATCHDOG=1", "WATCHDOG=1"]);
+    signal(&child, Signal::SIGTERM);
+    while told() != "STOPPING=1" {}
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_metrics_port_that_is_taken_is_named() {
+    let home = node("bank-a");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let path = home.path().join("config.toml");
+    let metrics = format!("[node]\nmetrics = \"{}\"\n", taken.local_addr().unwrap());
+    fs::write(&path, fs::read_to_string(&path).unwrap().replace("[node]\n", &metrics)).unwrap();
+    let serve = output(home.path(), &["serve"]);
+    assert_eq!(serve.status.code(), Some(4));
+    assert!(String::from_utf8(serve.stderr).unwrap().contains("node.metrics: 127.0.0.1:"));
 }
 
 #[test]

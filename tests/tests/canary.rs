@@ -65,8 +65,11 @@ impl<'a> MakeWriter<'a> for Log {
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_logs_nor_errors_nor_records() {
     let log = Log::default();
-    let subscriber =
-        tracing_subscriber::fmt().with_writer(log.clone()).with_max_level(tracing::Level::TRACE).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_writer(log.clone())
+        .with_max_level(tracing::Level::TRACE)
+        .finish();
     tracing::subscriber::set_global_default(subscriber).unwrap();
 
     let mut homes = Homes::with_lists(&list(0..100), &list(50..150));
@@ -76,6 +79,7 @@ async fn neither_logs_nor_errors_nor_records() {
     let mut texts = Vec::new();
     let summary = pair.run().await.unwrap();
     assert_eq!(summary.matches, 50);
+    let run_id = summary.run_id.clone();
     assert!(
         fs::read_to_string(pair.homes.a.output()).unwrap().contains(CANARY),
         "the canary is in the result"
@@ -110,6 +114,7 @@ async fn neither_logs_nor_errors_nor_records() {
     let log = log.0.lock().unwrap();
     assert!(log.windows(14).any(|window| window == b"session agreed"), "the log was caught");
     assert!(!contains(&log), "the log has the canary");
+    assert_names_its_run(&log, &run_id);
     let mut seen = 0;
     for place in [&homes.a, &homes.b] {
         files(place.home().state(), &mut |path, bytes| {
@@ -118,6 +123,15 @@ async fn neither_logs_nor_errors_nor_records() {
         });
     }
     assert!(seen > 10, "the records were looked at: {seen}");
+}
+
+/// What the called side logs of a session names job, peer and run.
+fn assert_names_its_run(log: &[u8], run_id: &str) {
+    let lines = log.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+    let complete = |line: &serde_json::Value| line["fields"]["message"] == "run complete";
+    let spans: Vec<serde_json::Value> = lines.filter(complete).map(|line| line["span"].clone()).collect();
+    let expected = serde_json::json!({"job": "agents", "name": "session", "peer": "bank-a", "run": run_id});
+    assert!(spans.contains(&expected), "{spans:?}");
 }
 
 #[test]

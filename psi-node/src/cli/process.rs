@@ -43,7 +43,8 @@ pub(crate) fn log(filter: &str, format: LogFormat) -> Result<(), Fault> {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(ansi);
     match format {
         LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
+        // Run, job and partner stand in each line of a session, once.
+        LogFormat::Json => builder.json().with_current_span(true).with_span_list(false).init(),
     }
     Ok(())
 }

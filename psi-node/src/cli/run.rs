@@ -16,6 +16,8 @@ use psi_node::{
     runs::Attempts,
 };
 
+use tracing::{Instrument, field::Empty};
+
 use super::{job, print, process, progress::Bar};
 
 /// Rejected rows that are named one by one.
@@ -42,7 +44,10 @@ impl Args {
 
     fn exchange(&self, node: &Node, psi: &str) -> Result<(), Fault> {
         let bar = Arc::new(Bar::new());
-        let called = process::block_on(process::unless_signalled(run::call(node, &self.job, bar.clone())));
+        let peer = &node.config().job(&self.job)?.peer.clone();
+        let span = tracing::info_span!("session", peer, job = self.job, run = Empty);
+        let call = run::call(node, &self.job, bar.clone()).instrument(span);
+        let called = process::block_on(process::unless_signalled(call));
         bar.clear();
         let summary = called?;
         if self.json {

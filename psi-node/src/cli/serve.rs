@@ -1,16 +1,16 @@
 //! `psi serve`: answers partners until it is asked to stop.
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 
 use psi_node::{
     fault::{Code, Fault},
     home::Home,
     node::Node,
-    server,
+    server, watch,
 };
 use tokio::net::TcpListener;
 
-use super::{print, process};
+use super::{notify, print, process};
 
 pub(super) fn execute(home: &Home) -> Result<(), Fault> {
     let node = Node::open(home)?;
@@ -20,14 +20,28 @@ pub(super) fn execute(home: &Home) -> Result<(), Fault> {
 async fn serve(node: Node) -> Result<(), Fault> {
     let mut signals = process::Signals::listen()?;
     let listener = listener(&node).await?;
+    let monitors = watch::bind(&node).await?;
+    let node = Arc::new(node);
     let address = listener.local_addr().map_err(|error| Fault::new(Code::Unexpected, error.to_string()))?;
     // From here on callers wait in the listener's queue: the line is true before the first of them is answered.
     print::out(&format!("listening on {address}\n"))?;
+    notify::ready();
     let stopped = async move {
         let fault = signals.next().await;
         tracing::info!("{fault}: no new sessions, waiting for those that run");
+        notify::stopping();
     };
-    server::serve(Arc::new(node), listener, stopped).await
+    let watched = async {
+        match monitors {
+            Some(monitors) => watch::serve(node.clone(), monitors).await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        served = server::serve(node.clone(), listener, stopped) => served,
+        () = watched => Ok(()),
+        () = notify::alive() => Ok(()),
+    }
 }
 
 async fn listener(node: &Node) -> Result<TcpListener, Fault> {

@@ -138,6 +138,15 @@ fn a_proxy_may_have_a_password_which_is_never_shown() {
 }
 
 #[test]
+fn monitors_are_answered_on_loopback_only() {
+    let with = |address: &str| SAMPLE.replace("[node]\n", &format!("[node]\nmetrics = \"{address}\"\n"));
+    for address in ["127.0.0.1:9464", "[::1]:9464"] {
+        assert_eq!(Config::parse(&with(address)).unwrap().node.metrics, Some(address.parse().unwrap()));
+    }
+    assert!(refused(&with("0.0.0.0:9464")).contains("an address of loopback with a port is expected"));
+}
+
+#[test]
 fn an_unknown_name_gets_the_nearest_one() {
     let config = Config::parse(SAMPLE).unwrap();
     let fault = config.job("agent").unwrap_err();

@@ -101,6 +101,11 @@ impl Credentials {
         self.current().cert[0].clone()
     }
 
+    /// When the certificate in use ends, in seconds since 1970.
+    pub fn expires(&self) -> u64 {
+        verify::not_after(&self.certificate()).unwrap_or_default()
+    }
+
     /// Issues a new certificate by the clock and shows it from now on; to be called daily. On an error the old one
     /// stays in use.
     pub fn reissue(&self) -> Result<(), CertificateError> {
@@ -220,6 +225,7 @@ mod tests {
         let second = Duration::from_secs(1);
         check(NOW - BACKDATE).unwrap();
         check(NOW + VALIDITY).unwrap();
+        assert_eq!(verify::not_after(&certificate), Some((NOW + VALIDITY).as_secs()));
         assert_eq!(check(NOW - BACKDATE - second), Err(TlsError::NotYetValid));
         assert_eq!(check(NOW + VALIDITY + second), Err(TlsError::Expired));
     }

@@ -4,6 +4,7 @@
 use std::{
     collections::HashSet,
     sync::{Arc, RwLock},
+    time::Duration,
 };
 
 use rustls::{
@@ -62,6 +63,17 @@ pub fn check_self_signed(certificate: &CertificateDer<'_>, now: UnixTime) -> Res
             .map_err(|error| named(&error))?;
     }
     Ok(())
+}
+
+/// The last second in which a certificate is valid, since 1970: it is asked for at the end of time, and the refusal says.
+pub fn not_after(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let parsed = EndEntityCert::try_from(certificate).ok()?;
+    let anchor = [anchor_from_trusted_cert(certificate).ok()?];
+    let (end, usage) = (UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX)), KeyUsage::server_auth());
+    match parsed.verify_for_usage(ED25519_ONLY, &anchor, &[], end, usage, None, None) {
+        Err(webpki::Error::CertExpired { not_after, .. }) => Some(not_after.as_secs()),
+        _ => None,
+    }
 }
 
 fn named(error: &webpki::Error) -> TlsError {
