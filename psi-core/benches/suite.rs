@@ -1,4 +1,5 @@
-//! The curve's share of a run on one thread, one message of 16,384 elements.
+//! What a run does to a message of 16,384 elements, stage by stage, on one thread and on every path of this CPU. `portable` is
+//! curve25519-dalek at its best; psi-simd's bench has it without us.
 //!
 //! divan prints elements a second under each time: 1,000,000 divided by the figure in Kitem/s is nanoseconds an element.
 
@@ -6,7 +7,9 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use psi_core::dleq::{self, Proof, Statement};
 use psi_core::element::Element;
+use psi_core::identifier::{CanonicalSet, Profile, SetBuilder};
 use psi_core::key::{MaskKey, Role, SessionSeed};
+use psi_core::mask::Masking;
 use psi_core::suite::{Suite, SuiteId, message_prefix};
 
 const MESSAGE: usize = 16_384;
@@ -25,9 +28,15 @@ struct Setup {
     numbers: Vec<String>,
 }
 
+/// The paths of this CPU.
+fn paths() -> Vec<&'static str> {
+    SuiteId::Ristretto255Sha512.suites().into_iter().map(|(path, _)| path).collect()
+}
+
 impl Setup {
-    fn new() -> Self {
-        let suite = SuiteId::Ristretto255Sha512.suite();
+    fn new(path: &str) -> Self {
+        let suites = SuiteId::Ristretto255Sha512.suites();
+        let (_, suite) = suites.into_iter().find(|(name, _)| *name == path).expect("one of paths()");
         let key = SessionSeed::from_bytes([7; 32]).mask_key(suite, "cn.mobile/1", &[0; 32]);
         let numbers = (0..MESSAGE).map(|i| format!("139{i:08}")).collect();
         Self { suite, key, prefix: message_prefix("cn.mobile/1"), numbers }
@@ -56,9 +65,9 @@ fn bench<T>(bencher: Bencher<'_, '_>, f: impl Fn() -> T + Sync) {
 }
 
 /// Hash and encode alone, one inversion an element.
-#[divan::bench]
-fn hash_to_group(bencher: Bencher<'_, '_>) {
-    let setup = Setup::new();
+#[divan::bench(args = paths())]
+fn hash_to_group(bencher: Bencher<'_, '_>, path: &str) {
+    let setup = Setup::new(path);
     let (messages, dst) = (setup.messages(), setup.suite.id().hash_to_group_dst());
     bench(bencher, || {
         let mut out = vec![[0; 32]; MESSAGE];
@@ -68,16 +77,16 @@ fn hash_to_group(bencher: Bencher<'_, '_>) {
 }
 
 /// Own element: hash, multiply, encode.
-#[divan::bench]
-fn own(bencher: Bencher<'_, '_>) {
-    let setup = Setup::new();
+#[divan::bench(args = paths())]
+fn own(bencher: Bencher<'_, '_>, path: &str) {
+    let setup = Setup::new(path);
     bench(bencher, || setup.masked());
 }
 
 /// Own element, and the mask proof over all.
-#[divan::bench]
-fn own_with_mask_proof(bencher: Bencher<'_, '_>) {
-    let setup = Setup::new();
+#[divan::bench(args = paths())]
+fn own_with_mask_proof(bencher: Bencher<'_, '_>, path: &str) {
+    let setup = Setup::new(path);
     let messages = setup.messages();
     bench(bencher, || {
         let mut out = vec![[0; 32]; MESSAGE];
@@ -86,9 +95,9 @@ fn own_with_mask_proof(bencher: Bencher<'_, '_>) {
 }
 
 /// Peer's element: decode, multiply, encode.
-#[divan::bench]
-fn peer(bencher: Bencher<'_, '_>) {
-    let setup = Setup::new();
+#[divan::bench(args = paths())]
+fn peer(bencher: Bencher<'_, '_>, path: &str) {
+    let setup = Setup::new(path);
     let elements = setup.masked();
     bench(bencher, || {
         let mut out = vec![[0; 32]; MESSAGE];
@@ -97,17 +106,17 @@ fn peer(bencher: Bencher<'_, '_>) {
 }
 
 /// Peer's element, and the proof over all.
-#[divan::bench]
-fn peer_with_proof(bencher: Bencher<'_, '_>) {
-    let setup = Setup::new();
+#[divan::bench(args = paths())]
+fn peer_with_proof(bencher: Bencher<'_, '_>, path: &str) {
+    let setup = Setup::new(path);
     let elements = setup.masked();
     bench(bencher, || setup.proved(&elements));
 }
 
 /// The check of the peer's proof.
-#[divan::bench]
-fn verify(bencher: Bencher<'_, '_>) {
-    let setup = Setup::new();
+#[divan::bench(args = paths())]
+fn verify(bencher: Bencher<'_, '_>, path: &str) {
+    let setup = Setup::new(path);
     let elements = setup.masked();
     let (answers, proof) = setup.proved(&elements);
     let y = setup.key.public();
@@ -117,10 +126,28 @@ fn verify(bencher: Bencher<'_, '_>) {
 /// The tags of an unproved answer.
 #[divan::bench]
 fn tags(bencher: Bencher<'_, '_>) {
-    let elements = Setup::new().masked();
+    let elements = Setup::new(paths()[0]).masked();
     bench(bencher, || {
         let mut out = vec![0; 10 * MESSAGE];
         psi_core::tag::tags(&[1; 32], Role::Initiator, &elements, 10, &mut out);
         out
     });
+}
+
+fn set() -> CanonicalSet {
+    let mut builder = SetBuilder::new();
+    for number in Setup::new(paths()[0]).numbers {
+        builder.push(number.as_bytes()).expect("a message fits");
+    }
+    builder.finish().0
+}
+
+/// A list as a run masks it: multiplied, sorted, and with what opens it later.
+#[divan::bench(args = [false, true])]
+fn list(bencher: Bencher<'_, '_>, openable: bool) {
+    let (set, seed) = (set(), SessionSeed::from_bytes([7; 32]));
+    let profile = Profile::parse("cn.mobile/1").expect("a known profile");
+    let suite = SuiteId::Ristretto255Sha512.suite();
+    let masking = Masking { suite, sid: [1; 32], role: Role::Initiator, list: 0, profile, openable };
+    bench(bencher, || masking.run(&set, &seed, &|_| {}));
 }
