@@ -64,7 +64,7 @@ pub async fn call(node: &Node, job: &str, progress: Arc<dyn Progress>) -> Result
     let list = run.load().await?;
     run.progress.phase(Phase::Connecting, 0);
     let connection = grpc::Connection::open(&run.target()?, node.tls(), node.settings()).await?;
-    let talk = Talk::new(connection.session().await?);
+    let talk = Talk::new(connection.session());
     run.converse(talk, Role::Initiator, None, Some(list), connection.traffic()).await
 }
 

@@ -35,7 +35,7 @@ shared=$(sort "$work/shared" | sha256sum)
 quiet() { "$psi" "$@" >/dev/null 2>>"$work/log"; }
 digits() { "$psi" --home "$run/$1" id | grep -oE '([0-9]{5} ){5}[0-9]{5}'; }
 pair() { # side peer, options of the job
-    "$psi" --home "$run/$2" peer export >"$run/$2.psi-peer"
+    "$psi" --home "$run/$2" peer export >"$run/$2.psi-peer" 2>>"$work/log"
     quiet --home "$run/$1" peer add "$run/$2.psi-peer" --confirm "$(digits "$2")"
     quiet --home "$run/$1" job add bench --peer "bank-$2" --input "$work/$1.csv" --column phone \
         --profile cn.mobile/1 --output "$run/out-$1.csv" --max-items 400000000 "${@:3}"

@@ -2,7 +2,7 @@
 //!
 //! Two rules keep it fair and free of deadlock. An answer in step s is sent only after every answer of the peer in the steps
 //! before s has been verified, so that who aborts is ahead by one step at most. A chunk of step s is sent only while
-//! s < (steps of the peer verified) + 2, so that a receiver never holds more than two steps and can always read on.
+//! s < (steps of the peer verified) + 3, so that a receiver never holds more than three steps and can always read on.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,8 +20,8 @@ use crate::{
     transcript::{self, Answered, SignedStep, StepRecord, Transcript},
 };
 
-/// Steps that a masked chunk may be ahead of the answers.
-const STEPS_AHEAD: u32 = 2;
+/// Steps that a masked chunk may be ahead of the answers: with fewer, a round trip shows in every step.
+const STEPS_AHEAD: u32 = 3;
 
 /// What the session wants sent next.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,22 +2,27 @@
 
 use std::{
     fmt, io,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use tokio::{sync::mpsc, time::timeout};
-use tokio_stream::{StreamExt, wrappers::ReceiverStream};
-use tonic::transport::{Channel, Endpoint as Http2};
+use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
+use tonic::{
+    Response, Status, Streaming,
+    transport::{Channel, Endpoint as Http2},
+};
 use tower::service_fn;
 
 use super::{
     MAX_HEADER_BYTES, MAX_HTTP2_FRAME_BYTES, SOFTWARE,
     wire::{
         self,
-        v1::{PingRequest, exchange_client::ExchangeClient},
+        v1::{self, PingRequest, exchange_client::ExchangeClient},
     },
 };
 use crate::{
@@ -59,8 +64,7 @@ pub async fn connect(
     settings: &Settings,
 ) -> Result<(Link, Arc<Traffic>), LinkError> {
     let connection = Connection::open(target, tls, settings).await?;
-    let link = connection.session().await?;
-    Ok((link, connection.traffic().clone()))
+    Ok((connection.session(), connection.traffic().clone()))
 }
 
 /// One connection to the expected peer, which has taken our certificate. It closes when it and its links are dropped.
@@ -94,15 +98,22 @@ impl Connection {
         Ok(Pong { software, clock: Duration::from_millis(pong.unix_ms) })
     }
 
-    /// Opens a session.
-    pub async fn session(&self) -> Result<Link, LinkError> {
+    /// Opens a session. Frames are on their way without waiting for the peer to take the call, which would cost a round
+    /// trip; if it doesn't, the receiver says why.
+    pub fn session(&self) -> Link {
         let (queue, items) = mpsc::channel(self.settings.queue.max(1));
         let frames = ReceiverStream::new(items).map(wire::encode);
-        let incoming = self.answered(self.client().session(frames)).await?;
-        Ok(Link {
+        let mut client = self.client();
+        let mut call = JoinSet::new();
+        call.spawn(async move { client.session(frames).await });
+        Link {
             sender: LinkSender::new(queue, self.settings.idle_timeout),
-            receiver: wire::receiver(incoming, self.traffic.clone(), self.settings.idle_timeout),
-        })
+            receiver: wire::receiver(
+                Answer { call, frames: None },
+                self.traffic.clone(),
+                self.settings.idle_timeout,
+            ),
+        }
     }
 
     fn client(&self) -> ExchangeClient<Channel> {
@@ -113,7 +124,7 @@ impl Connection {
 
     async fn answered<T>(
         &self,
-        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+        call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, LinkError> {
         match timeout(self.settings.idle_timeout, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
@@ -128,6 +139,32 @@ impl Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// What the peer sends in a session, from the call on.
+struct Answer {
+    /// The call until it is taken. It is given up with this.
+    call: JoinSet<Result<Response<Streaming<v1::Frame>>, Status>>,
+    frames: Option<Streaming<v1::Frame>>,
+}
+
+impl Stream for Answer {
+    type Item = Result<v1::Frame, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(frames) = &mut self.frames {
+            return Pin::new(frames).poll_next(cx);
+        }
+        match ready!(self.call.poll_join_next(cx)) {
+            Some(Ok(Ok(taken))) => {
+                let frames = self.frames.insert(taken.into_inner());
+                Pin::new(frames).poll_next(cx)
+            }
+            Some(Ok(Err(status))) => Poll::Ready(Some(Err(status))),
+            Some(Err(_)) => Poll::Ready(Some(Err(Status::internal("the call failed here")))),
+            None => Poll::Ready(None),
+        }
     }
 }
 

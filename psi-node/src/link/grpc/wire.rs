@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio_stream::StreamExt;
-use tonic::{Code, Status, Streaming};
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Code, Status};
 
 use crate::{
     link::{
@@ -77,7 +77,7 @@ fn decode_end(end: &v1::End) -> Result<Item, LinkError> {
 
 /// The receiving half over a gRPC stream.
 pub(super) fn receiver(
-    incoming: Streaming<v1::Frame>,
+    incoming: impl Stream<Item = Result<v1::Frame, Status>> + Send + 'static,
     traffic: Arc<Traffic>,
     idle_timeout: Duration,
 ) -> LinkReceiver {

@@ -238,10 +238,10 @@ async fn rude(kind: Kind) -> Connection {
 #[tokio::test]
 async fn malformed_frames_are_named_by_the_client() {
     let connection = rude(Kind::Close(vec![0; MAX_FRAME_BYTES + 1].into())).await;
-    let error = connection.session().await.unwrap().receiver.receive().await.unwrap_err();
+    let error = connection.session().receiver.receive().await.unwrap_err();
     assert!(matches!(error, LinkError::TooLarge), "{error:?}");
     let connection = rude(Kind::End(v1::End::default())).await;
-    let error = connection.session().await.unwrap().receiver.receive().await.unwrap_err();
+    let error = connection.session().receiver.receive().await.unwrap_err();
     assert!(matches!(error, LinkError::Malformed(_)), "{error:?}");
 }
 
