@@ -136,7 +136,7 @@ mod tests {
     fn config() -> Config {
         let job = |name: &str, profile: &str, limit: &str| {
             format!(
-                "[jobs.{name}]\npeer = \"b\"\noutput = \"o\"\ntimezone = \"Asia/Shanghai\"\n\
+                "[jobs.{name}]\npeer = \"b\"\noutput = \"o.csv\"\ntimezone = \"Asia/Shanghai\"\n\
                  input = {{ path = \"i\", column = \"c\", profile = \"{profile}\" }}\n[jobs.{name}.policy]\n\
                  output = \"mutual\"\nproved = true\nmin_items = 1\nmax_items = 10\nmax_runs_per_day = 2\nopenable = true\n\
                  {limit}\n"

@@ -24,7 +24,8 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::{
     fault::{Code, Fault},
-    input::{self, Delimiter, Encoding, Format, InputError, Key, Limits, Spec},
+    input::{self, Delimiter, Encoding, Format, InputError, Key, Limits, Source, Spec},
+    output::{self, Extra, OutputError, Shape},
     tls::{endpoint::Endpoint, proxy::Proxy},
     zone::Zone,
 };
@@ -91,10 +92,17 @@ pub struct Job {
     pub purpose: String,
     /// Our list.
     pub input: Input,
-    /// The file for the matching rows; `{job}`, `{date}` and `{run}` are replaced.
+    /// The file for the matching rows, in the format that its ending says: `.csv`, `.xlsx` or `.jsonl`. `{job}`, `{date}` and
+    /// `{run}` are replaced.
     pub output: PathBuf,
     /// Whose days and dates the job has; this machine's if absent.
     pub timezone: Option<Zone>,
+    /// The columns of the list that the output keeps, in this order; all if absent.
+    #[serde(default)]
+    pub columns: Vec<String>,
+    /// Whether a CSV output starts with a byte order mark, by which Excel knows UTF-8.
+    #[serde(default)]
+    pub bom: bool,
     /// What is allowed; nothing else is.
     pub policy: Policy,
 }
@@ -191,6 +199,34 @@ impl Job {
         self.timezone.unwrap_or_else(Zone::machine)
     }
 
+    /// What of the matching rows goes into the output.
+    pub fn shape(&self) -> Shape<'_> {
+        Shape { list: &self.input.path, columns: &self.columns, byte_order_mark: self.bom, extra: &[] }
+    }
+
+    /// The list's rows, of which each fits into the output; what the output adds must have room beside them.
+    pub fn fitting(&self, source: Box<dyn Source>) -> Result<Box<dyn Source>, OutputError> {
+        self.input.check_columns(source.columns())?;
+        let matched = self.input.matched_column().map(|name| Extra { name, cell: &|_| "" });
+        output::fitting(source, &self.output, &Shape { extra: matched.as_slice(), ..self.shape() })
+    }
+
+    /// The output's name says a format, and the options suit it.
+    fn check_output(&self) -> Result<(), String> {
+        if let Some(unknown) = unknown_placeholder(&self.output) {
+            return Err(format!("output: {unknown:?}: expected {{job}}, {{date}} or {{run}}"));
+        }
+        let format = output::Format::of(&self.output).map_err(|error| format!("output: {error}"))?;
+        if self.bom && format != output::Format::Csv {
+            return Err("bom: only an output in .csv can start with a byte order mark".to_owned());
+        }
+        let doubled = |(place, name): (usize, &String)| self.columns[..place].contains(name);
+        match self.columns.iter().enumerate().find(|column| doubled(*column)) {
+            Some((_, name)) => Err(format!("columns: {name:?} stands there twice")),
+            None => Ok(()),
+        }
+    }
+
     /// What both sides must have agreed to.
     pub fn terms(&self) -> Terms {
         Terms {
@@ -243,11 +279,7 @@ impl Config {
                     "jobs.{name}: expected name and agreement on one line, at most {MAX_TEXT} bytes"
                 ));
             }
-            if let Some(unknown) = unknown_placeholder(&job.output) {
-                return Err(format!(
-                    "jobs.{name}.output: {unknown:?}: expected {{job}}, {{date}} or {{run}}"
-                ));
-            }
+            job.check_output().map_err(|reason| format!("jobs.{name}.{reason}"))?;
             if !self.peers.contains_key(&job.peer) {
                 return Err(format!("jobs.{name}.peer: no peer {:?}", job.peer));
             }

@@ -138,6 +138,9 @@ table! {
     Output 31 "output-unwritable" 5 Internal Never
         "the result can't be written there"
         "create the folder, or mend its permissions";
+    OutputFormat 32 "output-format" 5 Internal Never
+        "the output's name says no format, or the format can't hold the list"
+        "end the name in .csv, .xlsx or .jsonl; what is too large for .xlsx goes into .csv or .jsonl, or stays out by --columns";
     Unreachable 40 "peer-unreachable" 6 Unavailable Later
         "nobody answers at the peer's endpoint"
         "check that the peer serves, its endpoint in the configuration, and the firewalls between";

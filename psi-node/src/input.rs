@@ -27,6 +27,7 @@ use std::path::PathBuf;
 
 use psi_core::identifier::{Reject, Warning};
 
+pub(crate) use columns::find as find_column;
 pub use error::{InputError, Place};
 use feed::Feed;
 pub use layout::{Delimiter, Encoding, Format};

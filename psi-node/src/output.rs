@@ -1,11 +1,26 @@
 //! Results going out: the matching original rows, written beside their final name and released in a second step.
 //!
-//! [`check`] before anything is sent; [`prepare`] writes `.NAME.RUN.part` (0600) and makes it durable;
-//! [`Prepared::release`] renames it once both signatures are stored. An existing file is never replaced.
+//! ```text
+//! Source (rows) -> keep: by ordinal -> Columns: which, in which order -> Sink: one format a file under `output/`
+//! ```
+//!
+//! [`check`] and [`fitting`] before anything is sent; [`prepare`] writes `.NAME.RUN.part` (0600) and makes it durable;
+//! [`Prepared::release`] renames it once both signatures are stored. An existing file is never replaced. The same rows give
+//! the same bytes, so that a result which a crash cut short can be made again.
+
+mod columns;
+mod csv;
+mod fit;
+mod formula;
+mod jsonl;
+mod xlsx;
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use self::columns::Columns;
+pub use self::fit::fitting;
 
 use crate::durable;
 use crate::input::{InputError, Source};
@@ -24,6 +39,12 @@ pub enum OutputError {
     /// The folder takes no files.
     #[error("{}: output can't be written: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
+    /// The name's ending says no format.
+    #[error("{}: output must end in .csv, .xlsx or .jsonl", path.display())]
+    Ending { path: PathBuf },
+    /// The format holds fewer columns.
+    #[error("{}: {columns} columns, but a sheet of .xlsx holds at most {limit}", path.display())]
+    TooManyColumns { path: PathBuf, columns: usize, limit: usize },
     /// Neither the prepared file nor a released one is there.
     #[error("{}: the prepared output is gone", path.display())]
     Gone { path: PathBuf },
@@ -52,6 +73,61 @@ pub fn check(target: &Path) -> Result<(), OutputError> {
     probe.map(drop).map_err(|source| OutputError::Write { path: target.into(), source })
 }
 
+/// How a result is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Comma-separated values.
+    Csv,
+    /// A workbook of Excel and its kin.
+    Xlsx,
+    /// One JSON object a line.
+    JsonLines,
+}
+
+impl Format {
+    /// The format that the ending of the name says.
+    pub fn of(path: &Path) -> Result<Self, OutputError> {
+        let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+        match ending.to_str() {
+            Some("csv") => Ok(Self::Csv),
+            Some("xlsx") => Ok(Self::Xlsx),
+            Some("jsonl" | "ndjson") => Ok(Self::JsonLines),
+            _ => Err(OutputError::Ending { path: path.into() }),
+        }
+    }
+
+    /// Starts a file with these columns.
+    fn sink(self, file: File, names: &[String], byte_order_mark: bool) -> io::Result<Box<dyn Sink>> {
+        Ok(match self {
+            Self::Csv => Box::new(csv::Csv::new(file, names, byte_order_mark)?),
+            Self::Xlsx => Box::new(xlsx::Xlsx::new(file, names)?),
+            Self::JsonLines => Box::new(jsonl::JsonLines::new(file, names)?),
+        })
+    }
+}
+
+/// Rows on their way out, in memory that doesn't grow with them.
+trait Sink {
+    /// Writes a row: as many cells as there are columns.
+    fn row(&mut self, cells: &mut dyn Iterator<Item = &str>) -> io::Result<()>;
+
+    /// Writes what belongs behind the last row; then everything is in the file, though not yet durable.
+    fn finish(self: Box<Self>) -> io::Result<File>;
+}
+
+/// What of the matching rows goes out.
+#[derive(Clone, Copy)]
+pub struct Shape<'a> {
+    /// The list that the rows are from; errors name it.
+    pub list: &'a Path,
+    /// The columns to keep, in this order; all as they stand if there is none.
+    pub columns: &'a [String],
+    /// Whether CSV starts with a byte order mark.
+    pub byte_order_mark: bool,
+    /// Columns that the list doesn't have, behind its own.
+    pub extra: &'a [Extra<'a>],
+}
+
 /// A column that the list doesn't have.
 #[derive(Clone, Copy)]
 pub struct Extra<'a> {
@@ -61,22 +137,21 @@ pub struct Extra<'a> {
     pub cell: &'a (dyn Fn(u32) -> &'a str + Sync),
 }
 
-/// Writes the heading and the rows that `keep` names by ordinal, in the order of the source, with all columns; the extra
-/// ones stand behind them.
+/// Writes the heading and the rows that `keep` names by ordinal, in the order of the source.
 ///
 /// A part file that an interrupted attempt of the same run left behind is written anew.
 pub fn prepare(
     target: &Path,
     run: &str,
     mut source: Box<dyn Source>,
-    extra: &[Extra<'_>],
-    keep: impl Fn(u32) -> bool,
+    shape: &Shape<'_>,
+    keep: impl FnMut(u32) -> bool,
 ) -> Result<Prepared, OutputError> {
     let prepared = Prepared::of(target, run)?;
     let failed = |source| OutputError::Write { path: target.into(), source };
     durable::remove(&prepared.part).map_err(failed)?;
     let file = durable::create_private(&prepared.part).map_err(failed)?;
-    let written = write_rows(file, source.as_mut(), extra, keep, failed);
+    let written = write_rows(target, file, source.as_mut(), shape, keep);
     let finished = written.and_then(|rows| Ok(source.finish().map(|()| rows)?));
     match finished {
         Ok(rows) => Ok(Prepared { rows, ..prepared }),
@@ -85,6 +160,28 @@ pub fn prepare(
             Err(error)
         }
     }
+}
+
+fn write_rows(
+    target: &Path,
+    file: File,
+    source: &mut dyn Source,
+    shape: &Shape<'_>,
+    mut keep: impl FnMut(u32) -> bool,
+) -> Result<u64, OutputError> {
+    let failed = |source| OutputError::Write { path: target.into(), source };
+    let mut columns = Columns::of(source.columns(), shape)?;
+    let names = columns.names(source.columns());
+    let mut sink = Format::of(target)?.sink(file, &names, shape.byte_order_mark).map_err(failed)?;
+    let mut rows = 0;
+    while let Some(ordinal) = source.row()?.map(|row| row.ordinal) {
+        if keep(ordinal) {
+            sink.row(&mut columns.cells(source, ordinal)).map_err(failed)?;
+            rows += 1;
+        }
+    }
+    sink.finish().and_then(|file| file.sync_all()).map_err(failed)?;
+    Ok(rows)
 }
 
 /// A result that is complete and durable, but not yet under its name.
@@ -144,181 +241,5 @@ impl Prepared {
     }
 }
 
-fn write_rows(
-    file: File,
-    source: &mut dyn Source,
-    extra: &[Extra<'_>],
-    keep: impl Fn(u32) -> bool,
-    failed: impl Fn(io::Error) -> OutputError + Copy,
-) -> Result<u64, OutputError> {
-    let mut out = BufWriter::with_capacity(256 * 1024, file);
-    let mut line = Vec::new();
-    source.columns().iter().for_each(|name| push_cell(&mut line, name));
-    extra.iter().for_each(|extra| push_cell(&mut line, extra.name));
-    write_line(&mut out, &mut line).map_err(failed)?;
-    let mut rows = 0;
-    while let Some(ordinal) = source.row()?.map(|row| row.ordinal) {
-        if keep(ordinal) {
-            source.cells(&mut |cell| push_cell(&mut line, cell));
-            extra.iter().for_each(|extra| push_cell(&mut line, (extra.cell)(ordinal)));
-            write_line(&mut out, &mut line).map_err(failed)?;
-            rows += 1;
-        }
-    }
-    let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
-    file.sync_all().map_err(failed)?;
-    Ok(rows)
-}
-
-/// Ends a line of cells, each of which has a comma behind it.
-fn write_line(out: &mut impl Write, line: &mut Vec<u8>) -> io::Result<()> {
-    line.pop();
-    if line.is_empty() {
-        // A line with nothing on it would read as blank, not as one empty cell.
-        line.extend_from_slice(b"\"\"");
-    }
-    line.push(b'\n');
-    out.write_all(line)?;
-    line.clear();
-    Ok(())
-}
-
-/// The cell as it is, in quotes only where CSV needs them. The one place where cells become output.
-fn push_cell(line: &mut Vec<u8>, cell: &str) {
-    if cell.contains([',', '"', '\n', '\r']) {
-        line.push(b'"');
-        line.extend_from_slice(cell.replace('"', "\"\"").as_bytes());
-        line.push(b'"');
-    } else {
-        line.extend_from_slice(cell.as_bytes());
-    }
-    line.push(b',');
-}
-
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::input::{self, Spec};
-
-    /// Whether a part file of this run is waiting.
-    fn is_prepared(target: &Path, run: &str) -> bool {
-        Prepared::of(target, run).is_ok_and(|prepared| fs::exists(&prepared.part).unwrap_or(false))
-    }
-
-    const LIST: &str = "no,phone,note\r\n1,139,\"a, \"\"b\"\"\"\r\n2,\" 138 \",\"x\ny\"\r\n3,137,\r\n";
-
-    fn source(folder: &Path) -> Box<dyn Source> {
-        let path = folder.join("list.csv");
-        fs::write(&path, LIST).unwrap();
-        input::open(&Spec::csv(path, "phone"), None).unwrap()
-    }
-
-    fn folder() -> tempfile::TempDir {
-        tempfile::tempdir().unwrap()
-    }
-
-    fn mode(path: &Path) -> u32 {
-        durable::mode(&File::open(path).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn matching_rows_come_out_as_they_were() {
-        let folder = folder();
-        let target = folder.path().join("out.csv");
-        let prepared = prepare(&target, "r1", source(folder.path()), &[], |row| row < 2).unwrap();
-        assert!(!target.exists() && is_prepared(&target, "r1") && prepared.rows() == 2);
-        assert_eq!(mode(prepared.part()), 0o600);
-        assert_eq!(prepared.part(), folder.path().join(".out.csv.r1.part"));
-        assert_eq!(prepared.release().unwrap(), Released::Now);
-        let expected = "no,phone,note\n1,139,\"a, \"\"b\"\"\"\n2, 138 ,\"x\ny\"\n";
-        assert_eq!(fs::read_to_string(&target).unwrap(), expected);
-        assert!(!is_prepared(&target, "r1"));
-    }
-
-    #[test]
-    fn columns_that_the_list_lacks_stand_behind_its_own() {
-        let folder = folder();
-        let target = folder.path().join("out.csv");
-        let cell = |row| ["first", "b;c", ""][row as usize];
-        let extra = [Extra { name: "psi_matched", cell: &cell }];
-        prepare(&target, "r1", source(folder.path()), &extra, |row| row != 1).unwrap().release().unwrap();
-        let expected = "no,phone,note,psi_matched\n1,139,\"a, \"\"b\"\"\",first\n3,137,,\n";
-        assert_eq!(fs::read_to_string(&target).unwrap(), expected);
-    }
-
-    #[test]
-    fn nothing_matching_leaves_the_heading() {
-        let folder = folder();
-        let target = folder.path().join("out.csv");
-        prepare(&target, "r1", source(folder.path()), &[], |_| false).unwrap().release().unwrap();
-        assert_eq!(fs::read_to_string(&target).unwrap(), "no,phone,note\n");
-    }
-
-    #[test]
-    fn a_lone_empty_cell_stays_a_row() {
-        let (mut line, mut out) = (Vec::new(), Vec::new());
-        push_cell(&mut line, "");
-        write_line(&mut out, &mut line).unwrap();
-        assert_eq!(out, b"\"\"\n");
-    }
-
-    #[test]
-    fn what_is_there_is_never_replaced() {
-        let folder = folder();
-        let target = folder.path().join("out.csv");
-        let prepared = prepare(&target, "r1", source(folder.path()), &[], |_| true).unwrap();
-        fs::write(&target, "mine").unwrap();
-        assert!(matches!(check(&target), Err(OutputError::Exists { .. })));
-        assert!(matches!(prepared.release(), Err(OutputError::Exists { .. })));
-        assert_eq!(fs::read_to_string(&target).unwrap(), "mine");
-        assert!(is_prepared(&target, "r1"));
-    }
-
-    #[test]
-    fn a_release_cut_short_is_recognised() {
-        let folder = folder();
-        let target = folder.path().join("out.csv");
-        let prepared = prepare(&target, "r1", source(folder.path()), &[], |_| true).unwrap();
-        prepared.release().unwrap();
-        assert_eq!(Prepared::of(&target, "r1").unwrap().release().unwrap(), Released::Before);
-        fs::remove_file(&target).unwrap();
-        assert!(matches!(prepared.release(), Err(OutputError::Gone { .. })));
-    }
-
-    #[test]
-    fn an_interrupted_part_is_written_anew_and_can_be_discarded() {
-        let folder = folder();
-        let target = folder.path().join("out.csv");
-        fs::write(folder.path().join(".out.csv.r1.part"), "half").unwrap();
-        let prepared = prepare(&target, "r1", source(folder.path()), &[], |row| row == 2).unwrap();
-        assert_eq!(fs::read_to_string(prepared.part()).unwrap(), "no,phone,note\n3,137,\n");
-        prepared.discard().unwrap();
-        assert!(!is_prepared(&target, "r1") && !target.exists());
-    }
-
-    #[test]
-    fn a_source_that_fails_leaves_nothing() {
-        let folder = folder();
-        let list = folder.path().join("list.csv");
-        fs::write(&list, "phone\n1\n\"2\n").unwrap();
-        let target = folder.path().join("out.csv");
-        let source = input::open(&Spec::csv(list, "phone"), None).unwrap();
-        let error = prepare(&target, "r1", source, &[], |_| true).unwrap_err();
-        assert!(matches!(error, OutputError::Source(InputError::UnclosedQuote { .. })));
-        assert!(!is_prepared(&target, "r1"));
-    }
-
-    #[test]
-    fn places_that_take_no_output_are_named_beforehand() {
-        let folder = folder();
-        assert!(check(&folder.path().join("out.csv")).is_ok());
-        assert!(matches!(check(&folder.path().join("none/out.csv")), Err(OutputError::NoFolder { .. })));
-        assert!(matches!(check(&folder.path().join("..")), Err(OutputError::NoFolder { .. })));
-        assert!(matches!(check(Path::new("/proc/out.csv")), Err(OutputError::Write { .. })));
-        std::os::unix::fs::symlink("nowhere", folder.path().join("link")).unwrap();
-        assert!(matches!(check(&folder.path().join("link")), Err(OutputError::Exists { .. })));
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-}
+mod tests;

@@ -162,7 +162,7 @@ mod tests {
     fn job(policy: &str) -> Job {
         let text = format!(
             "[node]\nname = \"a\"\n[peers.b]\nkey = \"ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\"\n\
-             [jobs.j]\npeer = \"b\"\noutput = \"o\"\ntimezone = \"Asia/Shanghai\"\n\
+             [jobs.j]\npeer = \"b\"\noutput = \"o.csv\"\ntimezone = \"Asia/Shanghai\"\n\
              input = {{ path = \"i\", column = \"c\", profile = \"cn.mobile/1\" }}\n\
              [jobs.j.policy]\noutput = \"mutual\"\nproved = true\nmin_items = 10\nmax_items = 100\nopenable = true\n{policy}"
         );

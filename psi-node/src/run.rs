@@ -47,7 +47,7 @@ use crate::{
     input::Key,
     link::{Link, grpc},
     node::{Node, SOFTWARE},
-    output::{self, Extra, Prepared},
+    output::{self, Extra, Prepared, Shape},
     policy::{Ledger, Request},
     process,
     report::{ListSummary, Phase, Progress, Summary},
@@ -178,8 +178,8 @@ impl<'a> Run<'a> {
     async fn load(&self) -> Result<List, Fault> {
         self.progress.phase(Phase::Reading, 0);
         let (home, seal_key) = (self.node.home().clone(), self.node.seal_key().clone());
-        let (job, input) = (self.job_name.clone(), self.job.input.clone());
-        let list = self.node.pool().run(move || List::load(&home, &job, &seal_key, &input)).await??;
+        let (name, job) = (self.job_name.clone(), self.job.clone());
+        let list = self.node.pool().run(move || List::load(&home, &name, &seal_key, &job)).await??;
         self.job.terms().allow("our", list.items())?;
         Ok(list)
     }
@@ -416,15 +416,16 @@ impl<'a> Run<'a> {
         keys: Vec<Keys>,
         attempt: &Attempt,
     ) -> Result<(Prepared, Vec<u64>), Fault> {
-        let (input, seal_key) = (self.job.input.clone(), self.node.seal_key().clone());
+        let (job, seal_key) = (self.job.clone(), self.node.seal_key().clone());
         let (output, id) = (attempt.output.clone(), attempt.run_id.clone());
         let work = self.node.pool().run(move || {
-            let matched = Matched::join(&lists, keys, &input.keys);
+            let matched = Matched::join(&lists, keys, &job.input.keys);
             let names = |row| matched.names(list.rows(), row);
-            let extra = input.matched_column().map(|name| Extra { name, cell: &names });
-            let rows = list.reopen(&input.spec(), &seal_key)?;
+            let extra = job.input.matched_column().map(|name| Extra { name, cell: &names });
+            let rows = list.reopen(&job.input.spec(), &seal_key)?;
             let keep = |row| matched.has(list.rows(), row);
-            let prepared = output::prepare(&output, &id, rows, extra.as_slice(), keep)?;
+            let shape = Shape { extra: extra.as_slice(), ..job.shape() };
+            let prepared = output::prepare(&output, &id, rows, &shape, keep)?;
             Ok((prepared, matched.counts()))
         });
         work.await?

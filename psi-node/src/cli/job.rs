@@ -58,12 +58,18 @@ pub(crate) struct Add {
     /// Reject identifiers whose check digit is wrong also where the profile only warns
     #[arg(long)]
     pub(super) strict: bool,
-    /// The file for the matching rows; {job}, {date} and {run} are replaced
+    /// The file for the matching rows, in .csv, .xlsx or .jsonl; {job}, {date} and {run} are replaced
     #[arg(long, value_name = "FILE")]
     pub(super) output: PathBuf,
     /// The time zone of its days and dates, such as Asia/Shanghai; this machine's by default
     #[arg(long, value_name = "ZONE")]
     pub(super) timezone: Option<Zone>,
+    /// The columns of the list that the output keeps, in this order; all if not given
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
+    pub(super) columns: Vec<String>,
+    /// Start a CSV output with a byte order mark, so that Excel reads it as UTF-8
+    #[arg(long)]
+    pub(super) bom: bool,
     /// Answers without proofs: fewer bytes and less work, and wrong answers stay unnoticed
     #[arg(long)]
     pub(super) unproved: bool,
@@ -163,6 +169,8 @@ impl Add {
             },
             output: full(&self.output)?,
             timezone: self.timezone,
+            columns: self.columns.clone(),
+            bom: self.bom,
             policy: Policy {
                 output: OutputMode::Mutual,
                 proved: !self.unproved,
@@ -218,7 +226,7 @@ fn described(name: &str, job: &Job) -> String {
         ("purpose", or_none(&job.purpose)),
     ];
     facts.extend(input(&job.input));
-    facts.push(("output", print::printable(&job.output.display().to_string())));
+    facts.push(("output", print::printable(&output(job))));
     facts.push((
         "time zone",
         job.timezone.map_or_else(|| "this machine's".to_owned(), |zone| zone.to_string()),
@@ -249,6 +257,16 @@ fn columns(key: &Key) -> String {
         [column] => format!("column {column}"),
         columns => format!("columns {}", columns.join(", ")),
     }
+}
+
+/// The output's name, and what of the list goes into it.
+fn output(job: &Job) -> String {
+    let columns = match job.columns.as_slice() {
+        [] => String::new(),
+        columns => format!(", columns {}", columns.join(", ")),
+    };
+    let bom = if job.bom { ", with a byte order mark" } else { "" };
+    format!("{}{columns}{bom}", job.output.display())
 }
 
 /// What a job allows, a sentence a line.

@@ -85,8 +85,7 @@ fn check_output(job: &Job) -> Result<(), Fault> {
 
 fn load(job: &Job) -> Result<Loaded, Fault> {
     let spec = job.input.spec();
-    let source = input::open(&spec, None)?;
-    job.input.check_columns(source.columns())?;
+    let source = job.fitting(input::open(&spec, None)?)?;
     Ok(input::load(source, &spec, &job.input.keys, &job.input.limits())?)
 }
 

@@ -237,6 +237,12 @@ fn job_table(job: &Job) -> Table {
     if let Some(zone) = job.timezone {
         table.insert("timezone", value(zone.name()));
     }
+    if !job.columns.is_empty() {
+        table.insert("columns", value(job.columns.iter().collect::<Array>()));
+    }
+    if job.bom {
+        table.insert("bom", value(true));
+    }
     table.insert("policy", Item::Table(policy_table(&job.policy)));
     table
 }
@@ -361,6 +367,8 @@ key = \"ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\"
             input,
             output: "/out/{job}-{run}.csv".into(),
             timezone: Some("Asia/Shanghai".parse().unwrap()),
+            columns: vec!["手机".into(), "no".into()],
+            bom: true,
             policy,
         }
     }
@@ -384,6 +392,7 @@ key = \"ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\"
         assert_eq!((&added.input.path, &added.output), (&wanted.input.path, &wanted.output));
         assert_eq!((added.input.format, added.input.encoding), (Some(Format::Tsv), Encoding::Gbk));
         assert_eq!((&added.input.keys, added.input.strict), (&wanted.input.keys, true));
+        assert_eq!((&added.columns, added.bom), (&wanted.columns, wanted.bom));
         assert_eq!(added.agreement, "AGR-1");
         assert_eq!((added.timezone, added.policy.max_tested_per_year), (wanted.timezone, Some(80_000_000)));
     }

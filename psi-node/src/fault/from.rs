@@ -109,6 +109,7 @@ impl From<InputError> for Fault {
             InputError::Changed { .. } => Code::Changed,
             InputError::Read { source, .. } if SealError::of(source).is_some() => Code::State,
             InputError::Copy { .. } => Code::Storage,
+            InputError::TooLongForSheet { .. } => Code::OutputFormat,
             _ => Code::Input,
         };
         Self::new(code, error.to_string())
@@ -123,6 +124,7 @@ impl From<OutputError> for Fault {
                 Code::Storage
             }
             OutputError::Gone { .. } => Code::State,
+            OutputError::Ending { .. } | OutputError::TooManyColumns { .. } => Code::OutputFormat,
             _ => Code::Output,
         };
         match error {

@@ -16,13 +16,15 @@ pub(super) fn wanted(columns: &[String], asked: &[String], path: &Path) -> Resul
     let found = asked
         .iter()
         .enumerate()
-        .map(|(place, asked)| find(columns, asked.trim(), path).map(|column| Wanted { column, place }));
+        .map(|(place, asked)| find(columns, asked, path).map(|column| Wanted { column, place }));
     let mut wanted = found.collect::<Result<Vec<_>, _>>()?;
     wanted.sort_by_key(|wanted| wanted.column);
     Ok(wanted)
 }
 
-fn find(columns: &[String], asked: &str, path: &Path) -> Result<usize, InputError> {
+/// The place of a column by its name, which the heading must have once.
+pub(crate) fn find(columns: &[String], asked: &str, path: &Path) -> Result<usize, InputError> {
+    let asked = asked.trim();
     let mut found =
         columns.iter().enumerate().filter(|(_, name)| name.trim() == asked).map(|(index, _)| index);
     let (path, column) = (path.to_owned(), asked.to_owned());

@@ -114,6 +114,9 @@ pub enum InputError {
     /// The heading has it more than once.
     #[error("{}: column {column:?} stands at {first} and at {second}", path.display())]
     DoubledColumn { path: PathBuf, column: String, first: usize, second: usize },
+    /// A cell that the result's format has no room for.
+    #[error("{}: line {line}, column {column:?}: a sheet of .xlsx holds at most {limit} characters in a cell", path.display())]
+    TooLongForSheet { path: PathBuf, line: u64, column: String, limit: usize },
     /// More rows were rejected than the limit allows.
     #[error("{}: {rejected} of {rows} rows rejected, at most {percent} % allowed; the first in {first}", path.display())]
     TooManyRejects { path: PathBuf, rejected: u64, rows: u64, percent: f64, first: Box<Rejected> },

@@ -28,7 +28,7 @@ use zeroize::Zeroizing;
 
 use super::random;
 use crate::{
-    config::Input,
+    config::Job,
     durable,
     fault::{Code, Fault},
     home::Home,
@@ -81,13 +81,13 @@ pub(super) struct ListCounts {
 
 impl List {
     /// Reads the list, and seals a copy of what was read.
-    pub(super) fn load(home: &Home, job: &str, seal_key: &SealKey, input: &Input) -> Result<Self, Fault> {
+    pub(super) fn load(home: &Home, name: &str, seal_key: &SealKey, job: &Job) -> Result<Self, Fault> {
         let rows_id = random::<16>()?;
-        let folder = home.private().join(format!("{}{}", unnamed(job), HEXLOWER.encode(&rows_id[..8])));
+        let folder = home.private().join(format!("{}{}", unnamed(name), HEXLOWER.encode(&rows_id[..8])));
         durable::create_folder(&folder).map_err(|error| storage(&folder, &error))?;
         let files = Files { folder, rows_id: Arc::new(rows_id), run_id: String::new() };
         let Loaded { lists, rows_read: read, rejects } =
-            files.read(seal_key, input).inspect_err(|_| remove(&files.folder))?;
+            files.read(seal_key, job).inspect_err(|_| remove(&files.folder))?;
         let counts = Counts { read, lists: Vec::new(), rejects };
         let mut list = Self { sets: Vec::new(), items: Vec::new(), rows: Vec::new(), counts, files };
         lists.into_iter().for_each(|loaded| list.push(loaded));
@@ -184,15 +184,14 @@ impl Drop for List {
 }
 
 impl Files {
-    fn read(&self, seal_key: &SealKey, input: &Input) -> Result<Loaded, Fault> {
+    fn read(&self, seal_key: &SealKey, job: &Job) -> Result<Loaded, Fault> {
         let path = self.folder.join(ROWS);
         let file = durable::create_private(&path).map_err(|error| storage(&path, &error))?;
         let copy =
             SealedWriter::new(file, seal_key, self.rows_label()).map_err(|error| storage(&path, &error))?;
-        let spec = input.spec();
-        let source = input::open(&spec, Some(copy))?;
-        input.check_columns(source.columns())?;
-        Ok(input::load(source, &spec, &input.keys, &input.limits())?)
+        let spec = job.input.spec();
+        let source = job.fitting(input::open(&spec, Some(copy))?)?;
+        Ok(input::load(source, &spec, &job.input.keys, &job.input.limits())?)
     }
 
     /// Seals the set, the masked list and what opens it.
