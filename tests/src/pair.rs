@@ -54,6 +54,8 @@ pub struct Party {
     pub hello: Hello,
     /// Its list.
     pub set: CanonicalSet,
+    /// The lists behind the first, where the terms have several profiles.
+    pub more: Vec<CanonicalSet>,
     /// Its session's secret.
     pub seed: [u8; 32],
     /// Changes its masked list before it commits to it.
@@ -79,7 +81,17 @@ impl Party {
             operator: format!("bank-{}", role.code()),
             chain: ChainHead::default(),
         };
-        Self { hello, set, seed: [role.code() + 0x20; 32], spoil: Box::new(|_| {}) }
+        Self { hello, set, more: Vec::new(), seed: [role.code() + 0x20; 32], spoil: Box::new(|_| {}) }
+    }
+
+    /// An honest party with a list for each of the terms' profiles.
+    pub fn of_lists(role: Role, terms: Terms, sets: Vec<CanonicalSet>) -> Self {
+        let items = sets.iter().map(|set| set.len() as u64).collect();
+        let mut sets = sets.into_iter();
+        let mut party = Self::new(role, terms, sets.next().unwrap());
+        party.hello.items = items;
+        party.more = sets.collect();
+        party
     }
 }
 
@@ -88,8 +100,10 @@ impl Party {
 pub struct Finished {
     /// Statement and transcript.
     pub signed: Signed,
-    /// The matching items of its own list, sorted.
+    /// The matching items of its own list, or of its first one, sorted.
     pub matches: Vec<Vec<u8>>,
+    /// Those of the lists behind it.
+    pub more: Vec<Vec<Vec<u8>>>,
 }
 
 /// A failure, and the party that noticed it.
@@ -176,7 +190,10 @@ impl Open {
         let seed = SessionSeed::from_bytes(self.party.seed);
         let mut list = agreed.masking(0).run(&self.party.set, &seed, &|_| {});
         std::mem::replace(&mut self.party.spoil, Box::new(|_| {}))(&mut list);
-        Ok(Masked { party: self.party, agreed: Some(agreed), committed: None, lists: vec![list] })
+        let more =
+            self.party.more.iter().zip(1..).map(|(set, list)| agreed.masking(list).run(set, &seed, &|_| {}));
+        let lists = std::iter::once(list).chain(more).collect();
+        Ok(Masked { party: self.party, agreed: Some(agreed), committed: None, lists })
     }
 }
 
@@ -203,7 +220,7 @@ impl Masked {
         let exchange = committed.accept(commit).map_err(|error| Noticed { by: role, error })?;
         Ok(Running {
             role,
-            set: self.party.set,
+            sets: std::iter::once(self.party.set).chain(self.party.more).collect(),
             lists: self.lists,
             state: State::Exchange(Box::new(exchange)),
             early_close: None,
@@ -223,7 +240,7 @@ enum State {
 
 struct Running {
     role: Role,
-    set: CanonicalSet,
+    sets: Vec<CanonicalSet>,
     lists: Vec<MaskedList>,
     state: State,
     early_close: Option<psi_core::message::Close>,
@@ -275,8 +292,8 @@ impl Running {
     fn close(&mut self, wire: &mut Wire<'_>) -> Result<(), Noticed> {
         match std::mem::replace(&mut self.state, State::Moving) {
             State::Exchange(exchange) if exchange.is_finished() => {
-                let matches = self.matches().len() as u64;
-                let (closing, close) = exchange.close(&[matches]).unwrap();
+                let matches: Vec<u64> = self.matches().iter().map(|matches| matches.len() as u64).collect();
+                let (closing, close) = exchange.close(&matches).unwrap();
                 self.state = State::Closing(Box::new(closing));
                 self.handled += 1;
                 wire.send(self.role, close);
@@ -298,23 +315,32 @@ impl Running {
         Ok(())
     }
 
-    fn matches(&self) -> Vec<Vec<u8>> {
-        let theirs: std::collections::HashSet<_> = self.theirs.iter().flat_map(|keys| &keys.keys).collect();
+    /// The matching items of each list.
+    fn matches(&self) -> Vec<Vec<Vec<u8>>> {
+        (0..self.lists.len()).map(|list| self.matches_of(list)).collect()
+    }
+
+    fn matches_of(&self, list: usize) -> Vec<Vec<u8>> {
+        let of_list = |keys: &&JoinKeys| usize::from(keys.chunk.list) == list;
+        let theirs: std::collections::HashSet<_> =
+            self.theirs.iter().filter(of_list).flat_map(|keys| &keys.keys).collect();
         let mut matches: Vec<Vec<u8>> = self
             .ours
             .iter()
+            .filter(of_list)
             .flat_map(|keys| keys.chunk.range().zip(&keys.keys))
             .filter(|(_, key)| theirs.contains(key))
-            .map(|(index, _)| self.set.get(self.lists[0].items[index].item as usize).to_vec())
+            .map(|(index, _)| self.sets[list].get(self.lists[list].items[index].item as usize).to_vec())
             .collect();
         matches.sort();
         matches
     }
 
     fn finish(self) -> Finished {
-        let matches = self.matches();
+        let mut more = self.matches();
+        let matches = more.remove(0);
         let State::Done(signed) = self.state else { panic!("not done") };
-        Finished { signed: *signed, matches }
+        Finished { signed: *signed, matches, more }
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Rogue {
     pub hello: Hello,
     /// Its list.
     pub set: CanonicalSet,
+    /// The lists behind the first, where the job has several keys.
+    pub more: Vec<CanonicalSet>,
     /// Its key.
     pub identity: Identity,
     /// Changes its masked list before it commits to it.
@@ -72,8 +74,8 @@ impl Rogue {
     /// Runs its session.
     pub async fn run(self, link: Link, now: u64) -> End {
         let mut wire = Wire { sender: link.sender, receiver: link.receiver, alter: self.alter };
-        let session =
-            Session { hello: self.hello, set: self.set, identity: self.identity, spoil: self.spoil };
+        let Self { hello, set, more, identity, spoil, .. } = self;
+        let session = Session { hello, set, more, identity, spoil };
         match session.run(&mut wire, now).await {
             // What the honest side has to say may still be on its way.
             Ok(()) | Err(End::Stuck(_) | End::Link(LinkError::Closed)) => match wire.last_word().await {
@@ -155,6 +157,7 @@ impl Wire {
 struct Session {
     hello: Hello,
     set: CanonicalSet,
+    more: Vec<CanonicalSet>,
     identity: Identity,
     spoil: Box<dyn FnOnce(&mut MaskedList) + Send>,
 }
@@ -164,9 +167,11 @@ impl Session {
         let (opening, hello) = Opening::new(self.hello);
         wire.send(hello).await?;
         let agreed = opening.accept(wire.receive().await?, now)?;
-        let mut list = agreed.masking(0).run(&self.set, &SessionSeed::from_bytes([0x77; 32]), &|_| {});
+        let seed = SessionSeed::from_bytes([0x77; 32]);
+        let mut list = agreed.masking(0).run(&self.set, &seed, &|_| {});
         (self.spoil)(&mut list);
-        let lists = vec![list];
+        let more = self.more.iter().zip(1..).map(|(set, list)| agreed.masking(list).run(set, &seed, &|_| {}));
+        let lists: Vec<MaskedList> = std::iter::once(list).chain(more).collect();
         let (committed, commit) = agreed.commit(&lists, &self.identity)?;
         wire.send(commit).await?;
         let exchange = committed.accept(wire.receive().await?)?;
@@ -194,12 +199,12 @@ async fn exchange_steps(mut exchange: Exchange, lists: &[MaskedList], wire: &mut
             Received::Close(close) => early = Some(close),
             Received::Evaluate(task) => {
                 let (answer, keys) = task.run(lists)?;
-                theirs.extend(keys.keys);
+                theirs.extend(keys.keys.into_iter().map(|key| (keys.chunk.list, key)));
                 exchange.answered(answer);
             }
             Received::Verify(task) => {
                 let (verified, keys) = task.run(lists)?;
-                ours.extend(keys.keys);
+                ours.extend(keys.keys.into_iter().map(|key| (keys.chunk.list, key)));
                 exchange.verified(verified)?;
             }
         }
@@ -207,8 +212,10 @@ async fn exchange_steps(mut exchange: Exchange, lists: &[MaskedList], wire: &mut
     while let Some(Outgoing::Message(message)) = exchange.next_outgoing() {
         wire.send(message).await?;
     }
-    let matches = ours.iter().filter(|key| theirs.contains(*key)).count() as u64;
-    let (closing, close) = exchange.close(&[matches])?;
+    let mut matches = vec![0; lists.len()];
+    let shared = ours.iter().filter(|key| theirs.contains(*key));
+    shared.for_each(|(list, _)| matches[usize::from(*list)] += 1);
+    let (closing, close) = exchange.close(&matches)?;
     wire.send(close).await?;
     let close = match early {
         Some(close) => close,

@@ -107,6 +107,7 @@ async fn neither_logs_nor_errors_nor_records() {
         texts.push(format!("{fault} {fault:?}"));
     }
     let homes = pair.stop().await;
+    let several = several_keys(&mut texts).await;
 
     for text in &texts {
         assert!(!contains(text.as_bytes()), "{text}");
@@ -116,13 +117,42 @@ async fn neither_logs_nor_errors_nor_records() {
     assert!(!contains(&log), "the log has the canary");
     assert_names_its_run(&log, &run_id);
     let mut seen = 0;
-    for place in [&homes.a, &homes.b] {
+    for place in [&homes.a, &homes.b, &several.a, &several.b] {
         files(place.home().state(), &mut |path, bytes| {
             seen += 1;
             assert!(!contains(bytes), "{} has the canary", path.display());
         });
     }
-    assert!(seen > 10, "the records were looked at: {seen}");
+    assert!(seen > 20, "the records were looked at: {seen}");
+}
+
+/// A job with a list for each of two columns and one for both: a run with a bad cell in each, then one with too many.
+async fn several_keys(texts: &mut Vec<String>) -> Homes {
+    let mut homes = Homes::new();
+    for place in [&mut homes.a, &mut homes.b] {
+        place.keys = r#"keys = [
+            { column = "id", profile = "text/1" }, { column = "mail", profile = "email/1" },
+            { columns = ["id", "mail"], profile = "text/1+email/1" }]"#
+            .to_owned();
+        place.policy("evidence_days", 1);
+        let rows = (0..50).map(|n| format!("{CANARY} {n},{CANARY}.{n}@example.com\n")).collect::<String>();
+        let bad = format!("\"{CANARY}\u{fffe}\",{CANARY}@example.com\n{CANARY},{CANARY}\n,\n");
+        fs::write(place.list(), format!("id,mail\n{rows}{bad}")).unwrap();
+    }
+    let pair = homes.serve().await;
+    let summary = pair.run().await.unwrap();
+    assert_eq!(summary.lists.iter().map(|list| list.matches).collect::<Vec<_>>(), [51, 51, 50]);
+    assert_eq!((summary.rows_rejected, summary.cells_rejected), (1, 2), "the faults fired");
+    let result = fs::read_to_string(pair.homes.a.output()).unwrap();
+    assert!(result.contains(&format!("{CANARY} 7,{CANARY}.7@example.com,id;mail;id+mail\n")), "{result}");
+    texts.push(format!("{summary:?}"));
+    pair.clear_results();
+    let mails = (0..4).map(|n| format!("{CANARY} {n},{CANARY} {n}\n")).collect::<String>();
+    fs::write(pair.homes.a.list(), format!("id,mail\n{mails}")).unwrap();
+    let fault = pair.run().await.unwrap_err();
+    assert!(fault.message.contains("4 of 4 filled cells rejected"), "{fault}");
+    texts.push(format!("{fault} {fault:?}"));
+    pair.stop().await
 }
 
 /// What the called side logs of a session names job, peer and run.

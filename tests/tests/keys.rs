@@ -2,11 +2,26 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the report")]
 
-use std::fs;
+use std::{collections::BTreeSet, fmt::Write as _, fs};
 
-use psi_core::verify::Verdict;
-use psi_node::{audit, fault::Code, runs::Attempts};
-use psi_tests::nodes::{Homes, Place};
+use proptest::prelude::*;
+use psi_core::{
+    key::Role,
+    message::{ChainHead, Hello, Message, PROTOCOL_VERSION},
+    verify::Verdict,
+};
+use psi_node::{
+    audit,
+    fault::{Code, TABLE},
+    link::{Frame, grpc},
+    node::SOFTWARE,
+    runs::Attempts,
+};
+use psi_tests::{
+    nodes::{Homes, JOB, Pair, Place, numbered},
+    pair::{self, Party, set_of},
+    rogue::{Alter, End, Rogue},
+};
 
 /// Phone, resident ID, and name with phone; the columns of the two sides are named and ordered differently.
 const KEYS_A: &str = r#"keys = [
@@ -159,4 +174,236 @@ async fn a_list_with_the_results_own_column_is_refused() {
     let pair = homes.serve().await;
     let fault = pair.run().await.unwrap_err();
     assert_eq!((fault.code, fault.exit()), (Code::Column, 5));
+}
+
+/// A number for each step of a fixed sequence: the rows of the two lists below.
+struct Sequence(u64);
+
+impl Sequence {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+
+    /// Empty one time in three, else one of a few hundred.
+    fn cell(&mut self) -> Option<u64> {
+        (self.below(3) > 0).then(|| self.below(400))
+    }
+}
+
+/// Phone and QQ number of a row.
+type Cells = [Option<u64>; 2];
+
+fn rows(seed: u64) -> Vec<Cells> {
+    let mut sequence = Sequence(seed);
+    (0..300).map(|_| [sequence.cell(), sequence.cell()]).collect()
+}
+
+/// What a row says for each of three keys: phone, QQ number, both.
+fn identifiers([phone, qq]: Cells) -> [Option<String>; 3] {
+    let both = phone.zip(qq).map(|(phone, qq)| format!("{phone} and {qq}"));
+    [phone.map(|n| n.to_string()), qq.map(|n| n.to_string()), both]
+}
+
+fn written(rows: &[Cells]) -> String {
+    rows.iter().enumerate().fold("phone,qq,row\n".to_owned(), |mut text, (row, [phone, qq])| {
+        let phone = phone.map_or_else(String::new, |n| format!("139{n:08}"));
+        let qq = qq.map_or_else(String::new, |n| format!("{}", 10_000 + n));
+        writeln!(text, "{phone},{qq},{row}").unwrap();
+        text
+    })
+}
+
+/// The rows of `ours` that `theirs` has by any key, with the keys, by comparing plain texts.
+fn expected(ours: &[Cells], theirs: &[Cells]) -> Vec<(String, String)> {
+    let theirs: Vec<[Option<String>; 3]> = theirs.iter().map(|row| identifiers(*row)).collect();
+    let found = |row: Cells| -> String {
+        let keys = identifiers(row).into_iter().zip(["phone", "qq", "phone+qq"]).enumerate();
+        let shared =
+            keys.filter(|(key, (text, _))| text.is_some() && theirs.iter().any(|row| row[*key] == *text));
+        shared.map(|(_, (_, name))| name).collect::<Vec<_>>().join(";")
+    };
+    let rows = ours.iter().enumerate().map(|(number, row)| (number.to_string(), found(*row)));
+    rows.filter(|(_, names)| !names.is_empty()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_are_those_of_a_comparison_in_plain_text() {
+    let mut homes = Homes::new();
+    let (ours, theirs) = (rows(1), rows(2));
+    for (place, rows) in [(&mut homes.a, &ours), (&mut homes.b, &theirs)] {
+        place.keys = r#"keys = [
+            { column = "phone", profile = "cn.mobile/1" }, { column = "qq", profile = "qq/1" },
+            { columns = ["phone", "qq"], profile = "cn.mobile/1+qq/1" }]"#
+            .to_owned();
+        fs::write(place.list(), written(rows)).unwrap();
+    }
+    let pair = homes.serve().await;
+    let summary = pair.run().await.unwrap();
+    assert!(summary.lists.iter().all(|list| list.matches > 0), "{:?}", summary.lists);
+    let homes = pair.stop().await;
+    for (place, ours, theirs) in [(&homes.a, &ours, &theirs), (&homes.b, &theirs, &ours)] {
+        let text = result(place);
+        let lines =
+            text.lines().skip(1).map(|line| line.rsplitn(3, ',').map(str::to_owned).collect::<Vec<_>>());
+        let got: Vec<(String, String)> = lines.map(|cells| (cells[1].clone(), cells[0].clone())).collect();
+        assert_eq!(got, expected(ours, theirs));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Lists of one session don't mix: the same items in another list are no match.
+    #[test]
+    fn each_list_is_joined_by_itself(
+        ours in prop::array::uniform3(prop::collection::btree_set(0u32..80, 0..60)),
+        theirs in prop::array::uniform3(prop::collection::btree_set(0u32..80, 0..60)),
+        proved in any::<bool>(),
+    ) {
+        let mut terms = pair::terms(proved);
+        terms.profiles = ["text/1", "qq/1", "text/1+qq/1"].map(|id| id.parse().unwrap()).to_vec();
+        let party = |role, lists: &[BTreeSet<u32>; 3]| {
+            let sets = lists.iter().map(|list| set_of(list.iter().map(|n| format!("{n:05}"))));
+            Party::of_lists(role, terms.clone(), sets.collect())
+        };
+        let finished = pair::run(party(Role::Initiator, &ours), party(Role::Responder, &theirs)).unwrap();
+        for party in finished {
+            let matches = std::iter::once(party.matches).chain(party.more);
+            for (list, matches) in matches.enumerate() {
+                let shared: Vec<Vec<u8>> =
+                    ours[list].intersection(&theirs[list]).map(|n| format!("{n:05}").into_bytes()).collect();
+                prop_assert_eq!(party.signed.statement.lists[list].1, shared.len() as u64);
+                prop_assert_eq!(matches, shared);
+            }
+        }
+    }
+}
+
+/// A job over names and QQ numbers, and a rogue in the place of the caller.
+async fn pair_of_two_keys() -> Pair {
+    let mut homes = Homes::new();
+    for place in [&mut homes.a, &mut homes.b] {
+        place.keys = r#"keys = [
+            { column = "id", profile = "text/1" }, { column = "qq", profile = "qq/1" }]"#
+            .to_owned();
+    }
+    let rows = (0..100).fold("id,qq\n".to_owned(), |text, n| text + &format!("agent {n},{}\n", 10_000 + n));
+    fs::write(homes.a.list(), &rows).unwrap();
+    fs::write(homes.b.list(), rows).unwrap();
+    homes.serve().await
+}
+
+fn rogue(pair: &Pair, alter: Alter) -> Rogue {
+    let (set, more) =
+        (set_of(numbered("agent", 50..150)), vec![set_of((50..150).map(|n| (10_000 + n).to_string()))]);
+    let hello = Hello {
+        versions: vec![PROTOCOL_VERSION],
+        suites: Hello::known_suites(),
+        role: Role::Initiator,
+        key: pair.a.identity().public_key(),
+        peer_key: pair.b.identity().public_key(),
+        job: JOB.to_owned(),
+        agreement: "AGR-1".to_owned(),
+        terms: pair.a.config().job(JOB).unwrap().terms(),
+        items: vec![set.len() as u64, more[0].len() as u64],
+        nonce: [0x55; 32],
+        started: pair.a.now(),
+        software: SOFTWARE.to_owned(),
+        operator: pair.a.config().node.name.clone(),
+        chain: ChainHead::default(),
+    };
+    Rogue { hello, set, more, identity: pair.a.identity().clone(), spoil: Box::new(|_| {}), alter }
+}
+
+/// The honest responder names what the rogue did to the second list, and both lists end without a result.
+async fn noticed(alter: impl FnMut(Message) -> Vec<Frame> + Send + 'static, code: Code, place: &str) {
+    let pair = pair_of_two_keys().await;
+    let endpoint = format!("https://{}", pair.address).parse().unwrap();
+    let target = grpc::Target { endpoint, key: pair.b.identity().public_key(), proxy: None };
+    let (link, _traffic) = grpc::connect(&target, pair.a.tls(), pair.a.settings()).await.unwrap();
+    match rogue(&pair, Box::new(alter)).run(link, pair.a.now()).await {
+        End::Refused(refusal) => {
+            let row = TABLE.iter().find(|row| row.number == refusal.code).unwrap();
+            assert_eq!((row.code, refusal.detail.as_str()), (code, place));
+        }
+        other => panic!("the responder did not refuse: {other:?}"),
+    }
+    assert!(!pair.homes.b.output().exists());
+    assert_eq!(pair.run().await.unwrap().matches, 200, "the next run goes on as if nothing had been");
+}
+
+/// Changes the messages of the second list.
+fn in_second_list(
+    change: impl Fn(&mut Message) + Send + 'static,
+) -> impl FnMut(Message) -> Vec<Frame> + Send {
+    move |mut message| {
+        let list = match &message {
+            Message::Masked(masked) => masked.list,
+            Message::Evaluated(evaluated) => evaluated.list,
+            _ => 0,
+        };
+        if list == 1 {
+            change(&mut message);
+        }
+        vec![message.into()]
+    }
+}
+
+fn flipped(bytes: &bytes::Bytes, at: usize) -> bytes::Bytes {
+    let mut bytes = bytes.to_vec();
+    bytes[at] ^= 1;
+    bytes.into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_element_of_the_second_list_that_was_not_committed_to() {
+    let change = in_second_list(|message| {
+        if let Message::Masked(masked) = message {
+            masked.elements = flipped(&masked.elements, 7);
+        }
+    });
+    noticed(change, Code::NotCommitted, "masked, list 1, chunk 0").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_proof_in_the_second_list() {
+    let change = in_second_list(|message| {
+        if let Message::Evaluated(evaluated) = message {
+            evaluated.proof = flipped(&evaluated.proof, 40);
+        }
+    });
+    noticed(change, Code::ProofWrong, "evaluated, list 1, chunk 0").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_of_the_second_list_in_place_of_the_first() {
+    let change = in_second_list(|message| {
+        if let Message::Masked(masked) = message {
+            masked.list = 0;
+        }
+    });
+    noticed(change, Code::OutOfPhase, "masked, list 0, chunk 0").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_count_of_matches_in_the_second_list() {
+    let change = |mut message: Message| {
+        if let Message::Close(close) = &mut message {
+            close.matches[1] += 1;
+        }
+        vec![message.into()]
+    };
+    noticed(change, Code::Matches, "close").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hello_with_one_count_for_two_lists() {
+    let change = |mut message: Message| {
+        if let Message::Hello(hello) = &mut message {
+            hello.items.truncate(1);
+        }
+        vec![message.into()]
+    };
+    noticed(change, Code::Contradiction, "hello").await;
 }

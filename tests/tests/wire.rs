@@ -57,7 +57,8 @@ fn rogue(pair: &Pair, role: Role) -> Rogue {
         operator: node.config().node.name.clone(),
         chain: ChainHead::default(),
     };
-    Rogue { hello, set, identity: node.identity().clone(), spoil: Box::new(|_| {}), alter: honest() }
+    let (identity, more) = (node.identity().clone(), Vec::new());
+    Rogue { hello, set, more, identity, spoil: Box::new(|_| {}), alter: honest() }
 }
 
 /// What the honest side noticed.
