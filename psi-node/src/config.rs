@@ -64,6 +64,9 @@ pub struct Node {
     pub metrics: Option<SocketAddr>,
     /// Threads that compute; one for each processor if absent.
     pub threads: Option<usize>,
+    /// The most runs at a time, called and answered; more are told that the node is busy.
+    #[serde(default = "default_max_runs")]
+    pub max_runs: u32,
 }
 
 /// An institution that this node knows.
@@ -267,6 +270,9 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
+        if !(1..=1000).contains(&self.node.max_runs) {
+            return Err("node.max_runs: expected 1 to 1000".to_owned());
+        }
         if let Some(name) = self.peers.keys().find(|name| !is_operator_name(name)) {
             return Err(format!("peers: {name:?}: expected a name without white space and `+`"));
         }
@@ -361,6 +367,10 @@ fn nearest_key(message: &str) -> String {
     };
     let nearest = quoted.min_by_key(|known| strsim::levenshtein(known, unknown));
     nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"))
+}
+
+fn default_max_runs() -> u32 {
+    4
 }
 
 fn default_max_rejects() -> f64 {

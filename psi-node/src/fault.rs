@@ -262,7 +262,7 @@ table! {
         "the record is consistent, but whose keys signed it was not checked"
         "name both keys with --key, or the node's folder with --home; --no-identity if that is not wanted";
     Busy 100 "busy" 11 ResourceExhausted Later
-        "this job is running already, here or at the peer"
+        "this job is running already, here or at the peer, or one of the nodes has as many runs as it takes"
         "wait for the other run, then try again";
     Storage 110 "storage" 12 ResourceExhausted Later
         "the disk or the folder of the node took no more"

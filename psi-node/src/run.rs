@@ -15,10 +15,9 @@ mod record;
 mod talk;
 
 use std::{
-    fs::File,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -34,8 +33,10 @@ use psi_core::{
 use rand::{TryRng, rngs::SysRng};
 use zeroize::Zeroizing;
 
+pub use self::lease::{Holder, holder};
 use self::{
     exchange::{Evidence, Keys, Steps},
+    lease::Lease,
     list::{Counts, List, ListCounts},
     matched::Matched,
     record::Record,
@@ -60,11 +61,17 @@ use crate::{
 /// # Errors
 /// Any row of the table of errors; whatever it is, no result is left without both signatures.
 pub async fn call(node: &Node, job: &str, progress: Arc<dyn Progress>) -> Result<Summary, Fault> {
-    let run = Run::prepare(node, job, progress)?;
-    let list = run.load().await?;
-    run.progress.phase(Phase::Connecting, 0);
-    let connection = grpc::Connection::open(&run.target()?, node.tls(), node.settings()).await?;
-    let talk = Talk::new(connection.session());
+    node.config().job(job)?;
+    let run = Run::prepare(node, job, Lease::to_call(node, job)?, progress)?;
+    let target = run.target()?;
+    let met = async {
+        let list = run.load().await?;
+        run.progress.phase(Phase::Connecting, 0);
+        let connection = grpc::Connection::open(&target, node.tls(), node.settings()).await?;
+        let talk = Talk::new(connection.session());
+        Ok((list, connection, talk))
+    };
+    let (list, connection, talk) = lease::unless_claimed(node, job, met).await?;
     run.converse(talk, Role::Initiator, None, Some(list), connection.traffic()).await
 }
 
@@ -84,7 +91,10 @@ pub async fn answer(
             Message::Hello(hello) => hello,
             other => return Err(other.out_of_phase("hello").into()),
         };
-        let run = Run::prepare_for(node, caller, &hello, progress)?;
+        check_job(node, caller, &hello.job)?;
+        let lease = Lease::to_answer(node, &hello.job, caller.key);
+        let lease = talk.meanwhile(lease, &AtomicU64::new(0), 0).await?;
+        let run = Run::prepare(node, &hello.job, lease, progress)?;
         run.check_terms(&hello)?;
         Ok((run, hello))
     };
@@ -95,6 +105,21 @@ pub async fn answer(
             Err(fault)
         }
     }
+}
+
+/// A caller's job must be one with its key, and one that a call can start.
+fn check_job(node: &Node, caller: &accept::Peer, name: &str) -> Result<(), Fault> {
+    let config = node.config();
+    let with_caller = |job: &&Job| config.peers.get(&job.peer).is_some_and(|peer| peer.key == caller.key);
+    let Some(job) = config.jobs.get(name).filter(with_caller) else {
+        let message = format!("the peer asks for a job {name:?} that it has not with us");
+        return Err(Fault::new(Code::UnknownJob, message).with_place("job"));
+    };
+    if job.input.spec().is_standard_input() {
+        let message = format!("job {name:?} reads standard input: only `psi run` here can start it");
+        return Err(Fault::new(Code::Pipe, message));
+    }
+    Ok(())
 }
 
 /// A run that may start: the job is ours, nobody else runs it, the result has a place, the policy allows it.
@@ -108,51 +133,24 @@ struct Run<'a> {
     started: Duration,
     /// The date then, in the job's time zone.
     date: String,
-    _lease: File,
+    lease: Mutex<Lease>,
 }
 
 impl<'a> Run<'a> {
-    fn prepare(node: &'a Node, name: &str, progress: Arc<dyn Progress>) -> Result<Self, Fault> {
+    fn prepare(node: &'a Node, name: &str, lease: Lease, progress: Arc<dyn Progress>) -> Result<Self, Fault> {
         let config = node.config();
         let job = config.job(name)?.clone();
         let peer = config.peer(&job.peer)?.clone();
-        let lease = lease::job(node, name)?;
         // With the lease in hand, whatever of this job looks unfinished belongs to a process that is gone.
         Attempts::of(node.home()).abandon(name)?;
         list::remove_unnamed(node.home(), name);
         let (job_name, started) = (name.to_owned(), node.clock().monotonic());
         let date = job.zone().date(node.now());
-        let run = Self { node, job_name, job, peer, progress, started, date, _lease: lease };
+        let run = Self { node, job_name, job, peer, progress, started, date, lease: Mutex::new(lease) };
         // Where the name has the run's id in it, only the folder can be checked before there is one.
         output::check(&run.output("{run}"))?;
         run.allow(&Request::smallest(name, &run.job))?;
         Ok(run)
-    }
-
-    /// The same for a caller: the job must be one with that key.
-    fn prepare_for(
-        node: &'a Node,
-        caller: &accept::Peer,
-        hello: &Hello,
-        progress: Arc<dyn Progress>,
-    ) -> Result<Self, Fault> {
-        let config = node.config();
-        let job = config.jobs.get(&hello.job);
-        let known =
-            job.is_some_and(|job| config.peers.get(&job.peer).is_some_and(|peer| peer.key == caller.key));
-        if !known {
-            return Err(Fault::new(
-                Code::UnknownJob,
-                format!("the peer asks for a job {:?} that it has not with us", hello.job),
-            )
-            .with_place("job"));
-        }
-        if job.is_some_and(|job| job.input.spec().is_standard_input()) {
-            let message =
-                format!("job {:?} reads standard input: only `psi run` here can start it", hello.job);
-            return Err(Fault::new(Code::Pipe, message));
-        }
-        Self::prepare(node, &hello.job, progress)
     }
 
     /// Where the result of a run of this id goes.
@@ -313,6 +311,7 @@ impl<'a> Run<'a> {
         let id = runs::run_id(agreed.hellos()[0].started, agreed.sid());
         tracing::Span::current().record("run", &id).record("job", &self.job_name);
         tracing::info!(run = id, job = self.job_name, peer = self.job.peer, "session agreed");
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).met(&id);
         let mut record = Record::new(self, &id, &agreed);
         record.write()?;
         let list = list.named(&id)?;

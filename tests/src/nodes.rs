@@ -45,6 +45,8 @@ pub struct Place {
     pub keys: String,
     /// Lines of the job's policy that differ from the default.
     pub policy: Vec<(String, String)>,
+    /// Further lines of the node, such as `max_runs = 1`.
+    pub node: Vec<String>,
     /// Further lines of the job, such as `timezone = "Asia/Shanghai"`.
     pub job: Vec<String>,
     /// Its clock.
@@ -60,8 +62,8 @@ impl Place {
         identity::create(&Home::at(&folder).identity_key()).unwrap();
         let (name, output_name) = (name.to_owned(), "out.csv".to_owned());
         let keys = "column = \"id\", profile = \"text/1\"".to_owned();
-        let (policy, job) = (Vec::new(), Vec::new());
-        Self { folder, name, keys, policy, job, clock: System::shared(), output_name }
+        let (policy, node, job) = (Vec::new(), Vec::new(), Vec::new());
+        Self { folder, name, keys, policy, node, job, clock: System::shared(), output_name }
     }
 
     /// Sets a line of the job's policy.
@@ -148,11 +150,12 @@ impl Place {
         }
         let policy: String = policy.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
         let config = format!(
-            "[node]\nname = \"{}\"\nthreads = 2\n{listen}\n[peers.{peer}]\nkey = \"{key}\"\n{endpoint}\n\
+            "[node]\nname = \"{}\"\nthreads = 2\n{listen}{}\n[peers.{peer}]\nkey = \"{key}\"\n{endpoint}\n\
              [jobs.{JOB}]\npeer = \"{peer}\"\nagreement = \"AGR-1\"\n\
              input = {{ path = {:?}, {}, max_rejects = 0.5 }}\noutput = {:?}\n{}\n\n\
              [jobs.{JOB}.policy]\n{policy}",
             self.name,
+            self.node.iter().map(|line| format!("{line}\n")).collect::<String>(),
             self.list(),
             self.keys,
             self.output(),
@@ -260,6 +263,57 @@ impl Homes {
             .await
         });
         (Pair { homes: self, a, b, address, stop, serving }, way)
+    }
+
+    /// Starts serving at both; each can call the other.
+    pub async fn serve_both(self) -> Both {
+        let listeners = [bind().await, bind().await];
+        let [a, b] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+        let (a_key, b_key) = (self.a.identity().public_key(), self.b.identity().public_key());
+        self.a.write_config(Some(a), "bank-b", b_key, Some(b));
+        self.b.write_config(Some(b), "bank-a", a_key, Some(a));
+        let nodes = [self.a.open(self.settings), self.b.open(self.settings)];
+        let serving = listeners.into_iter().zip(&nodes).map(|(listener, node)| {
+            let serving = server::serve(node.clone(), listener, std::future::pending());
+            tokio::spawn(async { serving.await.unwrap() })
+        });
+        let serving = serving.collect();
+        Both { homes: self, nodes, serving }
+    }
+}
+
+async fn bind() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+/// Two nodes that both serve.
+pub struct Both {
+    /// Their folders.
+    pub homes: Homes,
+    /// The nodes that serve; runs are called by others of the same homes.
+    pub nodes: [Arc<Node>; 2],
+    serving: Vec<JoinHandle<()>>,
+}
+
+impl Both {
+    /// Each side runs the job, by a node of its own as `psi run` does, as soon as `start` is ready.
+    pub async fn run_at_once(&self) -> [Result<Summary, Fault>; 2] {
+        let barrier = Arc::new(tokio::sync::Barrier::new(2));
+        let run = |place: &Place| {
+            let (node, barrier) = (place.open(self.homes.settings), barrier.clone());
+            tokio::spawn(async move {
+                barrier.wait().await;
+                run::call(&node, JOB, Arc::new(Silent)).await
+            })
+        };
+        let (a, b) = (run(&self.homes.a), run(&self.homes.b));
+        [a.await.unwrap(), b.await.unwrap()]
+    }
+}
+
+impl Drop for Both {
+    fn drop(&mut self) {
+        self.serving.iter().for_each(JoinHandle::abort);
     }
 }
 
