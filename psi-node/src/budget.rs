@@ -7,7 +7,7 @@ use crate::{
     fault::Fault,
     home::Home,
     policy::{Ledger, YEAR},
-    runs::Attempts,
+    store::Index,
     zone::Zone,
 };
 
@@ -66,7 +66,7 @@ impl Budget {
     pub fn load(home: &Home, config: &Config, peer: &str, now: u64) -> Result<Self, Fault> {
         // A day more than the year of any zone.
         let since = Zone::UTC.day_start(now, YEAR + 1);
-        Self::of(config, peer, &Attempts::of(home).ledger(config.peer(peer)?.key, since)?, now)
+        Self::of(config, peer, &Index::open(home).ledger(config.peer(peer)?.key, since)?, now)
     }
 
     /// From what was charged to it within a year.

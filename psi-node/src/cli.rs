@@ -17,6 +17,7 @@ mod print;
 mod process;
 mod progress;
 mod run;
+mod runs;
 mod serve;
 mod verify;
 
@@ -105,6 +106,9 @@ enum Command {
     Job(job::Command),
     /// Do one exchange
     Run(run::Args),
+    /// Look at what was run
+    #[command(subcommand)]
+    Runs(runs::Command),
     /// See what partners have tested, and what they may still test
     #[command(subcommand)]
     Budget(budget::Command),
@@ -141,6 +145,7 @@ impl Command {
             Self::Peer(command) => command.execute(&global.home()),
             Self::Job(command) => command.execute(&global.home()),
             Self::Run(args) => args.execute(&global.home(), &global.psi()),
+            Self::Runs(command) => command.execute(&global.home()),
             Self::Budget(command) => command.execute(&global.home()),
             Self::Serve => serve::execute(&global.home()),
             Self::Verify(args) => args.execute(&global.home()),

@@ -76,6 +76,11 @@ impl Home {
         self.state.join("private")
     }
 
+    /// The index over the records of attempts.
+    pub fn index(&self) -> PathBuf {
+        self.state.join("index.db")
+    }
+
     /// The folder of the locks.
     pub fn leases(&self) -> PathBuf {
         self.state.join("leases")

@@ -24,6 +24,7 @@ pub mod run;
 pub mod runs;
 pub mod seal;
 pub mod server;
+pub mod store;
 pub mod tls;
 pub mod watch;
 pub mod zone;

@@ -53,6 +53,7 @@ use crate::{
     process,
     report::{ListSummary, Phase, Progress, Summary},
     runs::{self, Attempt, AttemptList, Attempts, Runs, State},
+    store::Index,
     tls::{accept, stream::Traffic},
 };
 
@@ -162,7 +163,7 @@ impl<'a> Run<'a> {
     fn allow(&self, request: &Request<'_>) -> Result<(), Fault> {
         let now = self.node.now();
         let since = Ledger::since(self.job.zone(), now);
-        request.allow(&Attempts::of(self.node.home()).ledger(self.peer.key, since)?, now)
+        request.allow(&Index::open(self.node.home()).ledger(self.peer.key, since)?, now)
     }
 
     fn target(&self) -> Result<grpc::Target, Fault> {

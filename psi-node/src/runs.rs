@@ -24,7 +24,7 @@ use crate::{
     fault::{Code, Fault},
     home::Home,
     output::Prepared,
-    policy::{Charge, Ledger},
+    policy::Charge,
 };
 
 /// Name of the statement in a run's folder.
@@ -208,6 +208,19 @@ pub enum State {
     Failed,
 }
 
+impl State {
+    /// The word for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Agreed => "agreed",
+            Self::Committed => "committed",
+            Self::Closing => "closing",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// The record of an attempt: what was disclosed to whom, and how it ended. Counts and names, no identifiers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -313,34 +326,34 @@ impl Attempts {
         }
     }
 
-    /// What was charged to that key from `since` on, in seconds since 1970.
-    ///
-    /// # Errors
-    /// [`Code::State`] if a record can't be read.
-    pub fn ledger(&self, peer_key: PublicKey, since: u64) -> Result<Ledger, Fault> {
-        let key = peer_key.to_string();
-        let of_peer = |attempt: &Attempt| attempt.peer_key == key && attempt.committed >= Some(since);
-        let attempts = self.all()?.into_iter().filter(of_peer);
-        Ok(Ledger(attempts.flat_map(|attempt| attempt.charges().collect::<Vec<_>>()).collect()))
-    }
-
     /// Every record, in no order.
     ///
     /// # Errors
     /// [`Code::State`] if one can't be read.
     pub fn all(&self) -> Result<Vec<Attempt>, Fault> {
+        let mut attempts = Vec::new();
+        for id in self.ids()? {
+            attempts.extend(self.read(&id)?);
+        }
+        Ok(attempts)
+    }
+
+    /// The ids of all records.
+    ///
+    /// # Errors
+    /// [`Code::State`] if the folder can't be read.
+    pub fn ids(&self) -> Result<Vec<String>, Fault> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(|error| damaged(&self.folder, &error))?,
         };
-        let mut attempts = Vec::new();
+        let mut ids = Vec::new();
         for entry in entries {
             let name = entry.map_err(|error| damaged(&self.folder, &error))?.file_name();
-            if let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".json")) {
-                attempts.extend(self.read(id)?);
-            }
+            let id = name.to_str().and_then(|name| name.strip_suffix(".json"));
+            ids.extend(id.filter(|id| !id.starts_with('.')).map(str::to_owned));
         }
-        Ok(attempts)
+        Ok(ids)
     }
 
     /// Ends the attempts of that job that a dead process left unfinished: nothing was signed, so nothing can come of them.
@@ -429,9 +442,10 @@ mod tests {
         fs::create_dir_all(&attempts.folder).unwrap();
         fs::write(attempts.path(&first.run_id), FIRST).unwrap();
         let key: PublicKey = first.peer_key.parse().unwrap();
-        let charges = attempts.ledger(key, 1_800_000_000).unwrap().0;
+        let mut index = crate::store::Index::open(&attempts.home);
+        let charges = index.ledger(key, 1_800_000_000).unwrap().0;
         assert_eq!((charges.len(), charges[0].tested, charges[0].profile.as_str()), (1, 150, "cn.mobile/1"));
-        assert!(attempts.ledger(key, 1_800_000_001).unwrap().0.is_empty());
+        assert!(index.ledger(key, 1_800_000_001).unwrap().0.is_empty());
     }
 
     #[test]

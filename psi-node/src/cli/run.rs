@@ -13,7 +13,7 @@ use psi_node::{
     policy::{Ledger, Request},
     report::{ListSummary, Summary},
     run,
-    runs::Attempts,
+    store::Index,
 };
 
 use tracing::{Instrument, field::Empty};
@@ -64,7 +64,7 @@ impl Args {
         check_output(job)?;
         let loaded = load(job)?;
         let (now, key) = (node.now(), config.peer(&job.peer)?.key);
-        let ledger = Attempts::of(node.home()).ledger(key, Ledger::since(job.zone(), now))?;
+        let ledger = Index::open(node.home()).ledger(key, Ledger::since(job.zone(), now))?;
         let budget = Budget::of(&config, &job.peer, &ledger, now)?;
         let policy = policed(&self.job, job, &budget);
         print::out(&disclosed(job, &loaded, &policy))?;
