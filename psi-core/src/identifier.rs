@@ -12,6 +12,7 @@ mod cn_mobile;
 mod cn_name;
 mod cn_rid;
 mod cn_uscc;
+mod damage;
 mod email;
 mod fold;
 mod profile;
@@ -89,6 +90,11 @@ impl Rule {
         self.0.alone
     }
 
+    /// Whether zeros at the start belong to the identifier, so that a number can't hold it.
+    pub fn keeps_zeros(self) -> bool {
+        self.id() == "text/1"
+    }
+
     /// Replaces the content of `out` by the canonical form of `raw`: 1 to [`MAX_CANONICAL`] bytes of UTF-8.
     ///
     /// After a refusal the content of `out` is unspecified.
@@ -100,7 +106,8 @@ impl Rule {
     /// The same, behind what `out` holds already.
     fn append(self, raw: &str, out: &mut Vec<u8>) -> Verdict {
         let start = out.len();
-        let warning = (self.0.canonicalise)(raw, out)?;
+        let verdict = (self.0.canonicalise)(raw, out);
+        let warning = verdict.map_err(|reject| damage::named(raw).unwrap_or(reject))?;
         match out.len() - start {
             0 => Err(Reject::Empty),
             1..=MAX_CANONICAL => Ok(warning),
@@ -189,6 +196,12 @@ pub enum Reject {
     /// A spreadsheet turned the digits into a rounded number (`1.23E+17`): the rest is lost.
     #[error("a number rounded by a spreadsheet, its last digits are lost")]
     RoundedNumber,
+    /// `13912345678.0`: a program took the identifier for a number.
+    #[error("a number with a decimal point, made by a program that took the identifier for one")]
+    DecimalPoint,
+    /// `="13912345678"`: an export wrapped the identifier for a spreadsheet.
+    #[error("a formula of a spreadsheet around the identifier")]
+    Formula,
 }
 
 impl Reject {
@@ -207,6 +220,8 @@ impl Reject {
             Reject::BadDomain => "bad-domain",
             Reject::TooLong { .. } => "too-long",
             Reject::RoundedNumber => "rounded-number",
+            Reject::DecimalPoint => "decimal-point",
+            Reject::Formula => "formula",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Rows a second: reading and canonicalising a CSV file, with and without the sealed copy, and building sets.
+//! Rows a second: reading and canonicalising each kind of source, with and without the sealed copy, and building sets.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use psi_core::identifier::{Profile, SetBuilder};
 use psi_core::session::JoinKey;
-use psi_node::input::{self, Key, Limits, Spec};
+use psi_node::input::{self, Encoding, Key, Limits, Spec};
 use psi_node::join::join;
 use psi_node::seal::{Label, SealKey, SealedWriter};
 
@@ -28,14 +28,18 @@ struct List {
 }
 
 fn list(heading: &str, row: impl Fn(u64) -> String) -> List {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path: PathBuf = folder.path().join("list.csv");
     let mut text = format!("{heading}\n");
     for index in 0..ROWS {
         writeln!(text, "{}", row(index)).expect("strings take all");
     }
-    std::fs::write(&path, text).expect("the list is written");
-    List { spec: Spec::csv(path, "phone"), folder }
+    file("list.csv", text.as_bytes())
+}
+
+fn file(name: &str, content: &[u8]) -> List {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path: PathBuf = folder.path().join(name);
+    std::fs::write(&path, content).expect("the list is written");
+    List { spec: Spec::of(path, vec!["phone".into()]), folder }
 }
 
 fn four_columns() -> List {
@@ -77,6 +81,47 @@ fn csv_of_four_columns(bencher: Bencher) {
 fn csv_of_four_columns_with_sealed_copy(bencher: Bencher) {
     let list = four_columns();
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| canonicalise(&list, true));
+}
+
+#[divan::bench(sample_count = 10)]
+fn csv_of_four_columns_in_gb18030(bencher: Bencher) {
+    let list = four_columns();
+    let text = std::fs::read_to_string(&list.spec.path).expect("the list is there");
+    std::fs::write(&list.spec.path, encoding_rs::GB18030.encode(&text).0).expect("the list is written");
+    let list = List { spec: Spec { encoding: Encoding::Gb18030, ..list.spec }, ..list };
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| canonicalise(&list, false));
+}
+
+#[divan::bench(sample_count = 5)]
+fn json_lines_of_four_keys(bencher: Bencher) {
+    let mut text = String::new();
+    for row in 0..ROWS {
+        let phone = number(row);
+        writeln!(
+            text,
+            "{{\"no\":{row},\"name\":\"张三丰\",\"phone\":\"{phone}\",\"note\":\"seen in region {}\"}}",
+            row % 31
+        )
+        .expect("strings take all");
+    }
+    let list = file("list.jsonl", text.as_bytes());
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| canonicalise(&list, false));
+}
+
+#[divan::bench(sample_count = 3)]
+fn workbook_of_four_columns(bencher: Bencher) {
+    let mut workbook = rust_xlsxwriter::Workbook::new();
+    let sheet = workbook.add_worksheet();
+    sheet.write_row(0, 0, ["no", "name", "phone", "note"]).expect("the heading fits");
+    for row in 0..ROWS {
+        let at = row as u32 + 1;
+        sheet.write(at, 0, row as f64).expect("the cell fits");
+        sheet.write(at, 1, "张三丰").expect("the cell fits");
+        sheet.write(at, 2, number(row).to_string()).expect("the cell fits");
+        sheet.write(at, 3, format!("seen in region {}", row % 31)).expect("the cell fits");
+    }
+    let list = file("list.xlsx", &workbook.save_to_buffer().expect("the workbook is written"));
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| canonicalise(&list, false));
 }
 
 #[divan::bench(sample_count = 5)]

@@ -25,7 +25,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use psi_core::identifier::{Reject, Warning};
+use psi_core::identifier::{Reject, Rule, Warning};
 
 pub(crate) use columns::find as find_column;
 pub use error::{InputError, Place};
@@ -104,9 +104,12 @@ impl<'a> Cells<'a> {
         }
     }
 
-    /// Whether the file has a number there, which keeps no leading zeros.
-    pub fn is_number(&self, index: usize) -> bool {
-        matches!(self.cells[index], Cell::Number(_))
+    /// The same for a rule: where zeros at the start matter, a number of the file won't do.
+    pub fn identifier(&self, index: usize, rule: Rule) -> Result<Cow<'a, str>, RowFault> {
+        if rule.keeps_zeros() && matches!(self.cells[index], Cell::Number(_)) {
+            return Err(RowFault::Number);
+        }
+        self.get(index)
     }
 }
 
@@ -142,6 +145,9 @@ pub enum RowFault {
         "a number of more than 15 digits, rounded by a spreadsheet: make the column text before the numbers are put in"
     )]
     Rounded,
+    /// A number where zeros at the start belong to the identifier.
+    #[error("stored as a number, which loses zeros at the start: make the column text")]
+    Number,
     /// A date of a workbook.
     #[error("a date, made by a spreadsheet: make the column text before the identifiers are put in")]
     Date,
@@ -167,6 +173,7 @@ impl RowFault {
             RowFault::NotText { .. } => "not-text",
             RowFault::DoubledKey => "doubled-key",
             RowFault::Rounded => "rounded-number",
+            RowFault::Number => "number",
             RowFault::Date => "date",
             RowFault::CellError => "cell-error",
             RowFault::NoValue => "no-value",

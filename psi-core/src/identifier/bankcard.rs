@@ -1,7 +1,7 @@
 //! `bankcard/1`: the number of a bank card, 12 to 19 digits (ISO/IEC 7812). A wrong Luhn digit is remarked upon.
 
 use super::fold::{Space, fold, only_digits};
-use super::{Reject, Verdict, Warning};
+use super::{Reject, Verdict, Warning, damage};
 
 pub(super) fn canonicalise(raw: &str, out: &mut Vec<u8>) -> Verdict {
     let folded = fold(raw, Space::Strip)?;
@@ -9,8 +9,12 @@ pub(super) fn canonicalise(raw: &str, out: &mut Vec<u8>) -> Verdict {
     if !(12..=19).contains(&folded.len()) {
         return Err(Reject::BadLength { got: folded.len(), expected: "12 to 19 digits" });
     }
+    let fits = passes_luhn(folded.as_bytes());
+    if !fits && damage::is_cut(folded.as_bytes()) {
+        return Err(Reject::RoundedNumber);
+    }
     out.extend_from_slice(folded.as_bytes());
-    Ok((!passes_luhn(folded.as_bytes())).then_some(Warning::CheckDigit))
+    Ok((!fits).then_some(Warning::CheckDigit))
 }
 
 fn passes_luhn(digits: &[u8]) -> bool {

@@ -6,13 +6,17 @@
 use zeroize::Zeroizing;
 
 use super::fold::{Space, fold, only_digits};
-use super::{Reject, Verdict};
+use super::{Reject, Verdict, damage};
 
 pub(super) fn canonicalise(raw: &str, out: &mut Vec<u8>) -> Verdict {
     // Nearly all cells of a tidy list; reading must not show beside the curve.
     if is_canonical(raw.as_bytes()) {
         out.extend_from_slice(raw.as_bytes());
         return Ok(None);
+    }
+    // Points are separators, but this one would make another number.
+    if let Some(damage) = damage::named(raw) {
+        return Err(damage);
     }
     let folded = fold(raw, Space::Strip)?;
     let mut bare = Zeroizing::new(String::with_capacity(folded.len()));

@@ -3,13 +3,16 @@
 //! The middle dots that keyboards offer for transcribed names become U+00B7. Simplified and traditional characters
 //! stay apart: which of them are the same is no question of spelling.
 
-use super::Verdict;
 use super::fold::{Space, bad_character, fold};
+use super::{Verdict, damage};
 
 pub(super) fn canonicalise(raw: &str, out: &mut Vec<u8>) -> Verdict {
     let folded = fold(raw, Space::Strip)?;
     if folded.contains(char::is_control) {
         return Err(bad_character(raw, |c| !c.is_control()));
+    }
+    if let Some(damage) = damage::of_text(&folded) {
+        return Err(damage);
     }
     for c in folded.chars() {
         out.extend_from_slice(middle_dot(c).encode_utf8(&mut [0; 4]).as_bytes());

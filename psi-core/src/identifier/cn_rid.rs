@@ -5,7 +5,7 @@
 //! character appended; its sequence numbers 996 to 999 stood for people born before 1900, so they are refused.
 
 use super::fold::{Space, bad_character, fold, only_digits};
-use super::{Reject, Verdict};
+use super::{Reject, Verdict, damage};
 
 const WEIGHTS: [u32; 17] = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
 const CHECK: &[u8; 11] = b"10X98765432";
@@ -29,7 +29,8 @@ fn current(raw: &str, folded: &str, out: &mut Vec<u8>) -> Result<(), Reject> {
     let (body, check) = folded.as_bytes().split_at(17);
     real_date(&body[6..14])?;
     if check[0] != check_character(body) {
-        return Err(Reject::BadCheckDigit);
+        let cut = damage::is_cut(folded.as_bytes());
+        return Err(if cut { Reject::RoundedNumber } else { Reject::BadCheckDigit });
     }
     out.extend_from_slice(folded.as_bytes());
     Ok(())

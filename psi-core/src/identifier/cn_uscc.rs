@@ -3,7 +3,7 @@
 //! A wrong check character is only remarked upon: codes that fail it have been issued.
 
 use super::fold::{Space, bad_character, fold};
-use super::{Reject, Verdict, Warning};
+use super::{Reject, Verdict, Warning, damage};
 
 /// Without I, O, S, V and Z; the index is the value.
 const ALPHABET: &[u8; 31] = b"0123456789ABCDEFGHJKLMNPQRTUWXY";
@@ -20,8 +20,12 @@ pub(super) fn canonicalise(raw: &str, out: &mut Vec<u8>) -> Verdict {
     if body.len() != 17 {
         return Err(Reject::BadLength { got: values.len(), expected: "18 characters" });
     }
+    let fits = check_value(body) == *check;
+    if !fits && damage::is_cut(folded.as_bytes()) {
+        return Err(Reject::RoundedNumber);
+    }
     out.extend_from_slice(folded.as_bytes());
-    Ok((check_value(body) != *check).then_some(Warning::CheckDigit))
+    Ok((!fits).then_some(Warning::CheckDigit))
 }
 
 fn value(character: u8) -> Option<u32> {

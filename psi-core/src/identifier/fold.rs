@@ -47,8 +47,6 @@ pub(super) fn assigned(raw: &str) -> Result<(), Reject> {
 pub(super) fn only_digits(raw: &str, folded: &str, skipped: fn(char) -> bool) -> Result<(), Reject> {
     if folded.bytes().all(|byte| byte.is_ascii_digit()) {
         Ok(())
-    } else if is_rounded_number(raw.trim()) {
-        Err(Reject::RoundedNumber)
     } else {
         Err(bad_character(raw, |c| c.is_ascii_digit() || skipped(c)))
     }
@@ -81,14 +79,6 @@ fn spaced(text: &str, space: Space) -> Zeroizing<String> {
     out
 }
 
-/// `1.23E+17`, as spreadsheets show and export numbers of more than eleven digits.
-fn is_rounded_number(raw: &str) -> bool {
-    let Some((mantissa, exponent)) = raw.split_once(['e', 'E']) else { return false };
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
-    digits(whole) && digits(fraction) && exponent.strip_prefix('+').is_some_and(digits)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,15 +98,5 @@ mod tests {
     #[test]
     fn places_are_those_of_the_cell() {
         assert_eq!(bad_character("１２ 3x4", |c| c.is_ascii_digit()), Reject::BadCharacter { position: 5 });
-    }
-
-    #[test]
-    fn rounded_numbers_are_recognised() {
-        assert!(["1.23E+17", "1E+10", "1.39123456e+10"].into_iter().all(is_rounded_number));
-        assert!(
-            ["1.23E17", "E+17", "1.E+3", "1.2.3E+4", "13912345678"]
-                .into_iter()
-                .all(|raw| !is_rounded_number(raw))
-        );
     }
 }

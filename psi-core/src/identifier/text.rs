@@ -1,12 +1,15 @@
 //! `text/1`: any text, NFKC, no white space at the ends, one space for each run inside. Case matters.
 
-use super::Verdict;
 use super::fold::{Space, bad_character, fold};
+use super::{Verdict, damage};
 
 pub(super) fn canonicalise(raw: &str, out: &mut Vec<u8>) -> Verdict {
     let folded = fold(raw, Space::Collapse)?;
     if folded.contains(char::is_control) {
         return Err(bad_character(raw, |c| !c.is_control()));
+    }
+    if let Some(damage) = damage::of_text(&folded) {
+        return Err(damage);
     }
     out.extend_from_slice(folded.as_bytes());
     Ok(None)

@@ -290,8 +290,9 @@ impl<'a> Filling<'a> {
         out: &mut Vec<u8>,
     ) -> Result<Option<Remark>, (usize, RowFault)> {
         let mut texts: [Cow<'_, str>; MAX_PARTS] = Default::default();
-        for (text, place) in texts.iter_mut().zip(&self.places) {
-            *text = cells.get(*place).map_err(|fault| (*place, fault))?;
+        let parts = self.key.profile.parts().iter().zip(&self.places);
+        for (text, (rule, place)) in texts.iter_mut().zip(parts) {
+            *text = cells.identifier(*place, *rule).map_err(|fault| (*place, fault))?;
         }
         let texts = &texts[..self.places.len()];
         match self.key.profile.canonicalise(texts, out) {

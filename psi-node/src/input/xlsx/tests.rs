@@ -148,7 +148,8 @@ fn zeros_that_the_format_shows_are_kept() {
         &spec(),
     )
     .unwrap();
-    let mut is_number = || xlsx.row().unwrap().unwrap().cells.unwrap().is_number(0);
+    let text = psi_core::identifier::Rule::find("text/1").unwrap();
+    let mut is_number = || xlsx.row().unwrap().unwrap().cells.unwrap().identifier(0, text).is_err();
     assert_eq!([is_number(), is_number()], [false, true]);
 }
 
