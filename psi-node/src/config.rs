@@ -115,7 +115,7 @@ pub struct Job {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "keys::Written")]
 pub struct Input {
-    /// The file: CSV, TSV, XLSX, JSON Lines or Parquet.
+    /// The file: CSV, TSV, XLSX or JSON Lines; `-` for standard input.
     pub path: PathBuf,
     /// How it is laid out, if its ending doesn't tell.
     pub format: Option<Format>,
