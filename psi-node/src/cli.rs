@@ -8,6 +8,7 @@ mod bench;
 mod budget;
 mod config;
 mod demo;
+mod doctor;
 mod id;
 mod init;
 mod job;
@@ -114,6 +115,8 @@ enum Command {
     Budget(budget::Command),
     /// Answer partners until stopped
     Serve,
+    /// Look for what would keep this node from working, and ask the partners
+    Doctor(doctor::Args),
     /// Check a finished run offline
     Verify(verify::Args),
     /// Measure what this machine does, and how long an exchange would take
@@ -148,6 +151,7 @@ impl Command {
             Self::Runs(command) => command.execute(&global.home()),
             Self::Budget(command) => command.execute(&global.home()),
             Self::Serve => serve::execute(&global.home()),
+            Self::Doctor(args) => args.execute(&global.home()),
             Self::Verify(args) => args.execute(&global.home()),
             Self::Bench(args) => args.execute(),
             Self::Config(command) => command.execute(&global.home()),

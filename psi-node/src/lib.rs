@@ -5,6 +5,7 @@ pub mod bench;
 pub mod budget;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod durable;
 pub mod fault;
 pub mod home;

@@ -11,6 +11,7 @@ mod exchange;
 mod lease;
 mod list;
 mod matched;
+pub mod probe;
 mod record;
 mod talk;
 
@@ -27,7 +28,7 @@ use psi_core::{
     error::Incompatible,
     key::{Role, SessionSeed},
     mask::MaskedList,
-    message::{ChainHead, Close, Hello, MAX_STATEMENTS, Message, PROTOCOL_VERSION},
+    message::{ChainHead, Close, Hello, MAX_STATEMENTS, Message},
     session::{Agreed, ChainGap, Closing, Opening, Signed},
 };
 use rand::{TryRng, rngs::SysRng};
@@ -47,7 +48,7 @@ use crate::{
     fault::{Code, Fault},
     input::Key,
     link::{Link, grpc},
-    node::{Node, SOFTWARE},
+    node::Node,
     output::{self, Extra, Prepared, Shape},
     policy::{Ledger, Request},
     process,
@@ -92,7 +93,10 @@ pub async fn answer(
             Message::Hello(hello) => hello,
             other => return Err(other.out_of_phase("hello").into()),
         };
-        check_job(node, caller, &hello.job)?;
+        let job = job_with(node, caller, &hello.job)?;
+        if probe::is_one(&hello) {
+            return Err(probe::answer(node, &job, &hello));
+        }
         let lease = Lease::to_answer(node, &hello.job, caller.key);
         let lease = talk.meanwhile(lease, &AtomicU64::new(0), 0).await?;
         let run = Run::prepare(node, &hello.job, lease, progress)?;
@@ -108,8 +112,8 @@ pub async fn answer(
     }
 }
 
-/// A caller's job must be one with its key, and one that a call can start.
-fn check_job(node: &Node, caller: &accept::Peer, name: &str) -> Result<(), Fault> {
+/// A caller's job: one with its key, and one that a call can start.
+fn job_with(node: &Node, caller: &accept::Peer, name: &str) -> Result<Job, Fault> {
     let config = node.config();
     let with_caller = |job: &&Job| config.peers.get(&job.peer).is_some_and(|peer| peer.key == caller.key);
     let Some(job) = config.jobs.get(name).filter(with_caller) else {
@@ -120,7 +124,7 @@ fn check_job(node: &Node, caller: &accept::Peer, name: &str) -> Result<(), Fault
         let message = format!("job {name:?} reads standard input: only `psi run` here can start it");
         return Err(Fault::new(Code::Pipe, message));
     }
-    Ok(())
+    Ok(job.clone())
 }
 
 /// A run that may start: the job is ours, nobody else runs it, the result has a place, the policy allows it.
@@ -185,30 +189,12 @@ impl<'a> Run<'a> {
 
     /// Our Hello, for lists of so many items.
     fn hello(&self, role: Role, items: Vec<u64>, chain: ChainHead) -> Result<Hello, Fault> {
-        let nonce = *random()?;
-        let config = self.node.config();
-        Ok(Hello {
-            versions: vec![PROTOCOL_VERSION],
-            suites: Hello::known_suites(),
-            role,
-            key: self.node.identity().public_key(),
-            peer_key: self.peer.key,
-            job: self.job_name.clone(),
-            agreement: self.job.agreement.clone(),
-            terms: self.job.terms(),
-            items,
-            nonce,
-            started: self.node.now(),
-            software: SOFTWARE.to_owned(),
-            operator: config.node.name.clone(),
-            chain,
-        })
+        probe::hello(self.node, &self.job_name, &self.job, role, items, chain)
     }
 
     /// Compares a caller's Hello before any work is done for it: with lists of ours that the terms would allow.
     fn check_terms(&self, theirs: &Hello) -> Result<(), Fault> {
-        let items = vec![self.job.policy.min_items; self.job.input.keys.len()];
-        let provisional = self.hello(theirs.role.opposite(), items, theirs.chain)?;
+        let provisional = self.hello(theirs.role.opposite(), probe::smallest(&self.job), theirs.chain)?;
         let (opening, _) = Opening::new(provisional);
         let agreed = opening.accept(Message::Hello(theirs.clone()), self.node.now())?;
         self.allow(&Request::new(&self.job_name, &self.job, &agreed.theirs().items))
