@@ -82,7 +82,7 @@ table! {
         "the command line is wrong"
         "run the command with --help";
     RowsRejected 3 "rows-rejected" 3 Ok Never
-        "the run is done, but rows of the list were left out"
+        "the run is done, but rows of the list, or cells of a key, were left out"
         "look at the lines and reasons that the summary shows, and mend them at the source";
     NoHome 10 "no-home" 4 Internal Never
         "the folder holds no node"

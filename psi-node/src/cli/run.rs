@@ -222,13 +222,17 @@ fn rejected(rejects: &Rejects, rows_read: u64) -> Result<(), Fault> {
         lines += &format!("and so on; by reason: {}\n", reasons.collect::<Vec<_>>().join(", "));
     }
     print::err(&lines);
+    Err(Fault::new(Code::RowsRejected, counted(rejects, rows_read)))
+}
+
+fn counted(rejects: &Rejects, rows_read: u64) -> String {
     let of = print::count(rows_read, "row", "rows");
-    let cells = match rejects.cells {
-        0 => String::new(),
-        cells => format!(", and {} of others", print::count(cells, "cell", "cells")),
-    };
-    let rows = print::grouped(rejects.total.into());
-    Err(Fault::new(Code::RowsRejected, format!("{rows} of {of} left out{cells}")))
+    let (rows, cells) = (print::grouped(rejects.total.into()), print::count(rejects.cells, "cell", "cells"));
+    match (rejects.total, rejects.cells) {
+        (_, 0) => format!("{rows} of {of} left out"),
+        (0, _) => format!("{cells} left out, all {of} stay"),
+        _ => format!("{rows} of {of} left out, and {cells} of others"),
+    }
 }
 
 #[cfg(test)]
@@ -292,6 +296,14 @@ mod tests {
                      cn.mobile/1     138 items sent, 150 theirs, 24 matches\n\
                      bankcard/1      1,000 items sent, 2 theirs, 1 match\n";
         assert!(text.contains(lines), "{text}");
+    }
+
+    #[test]
+    fn rows_and_cells_that_were_left_out_are_counted_apart() {
+        let counted = |total, cells| counted(&Rejects { total, cells, ..Rejects::default() }, 1_000);
+        assert_eq!(counted(2, 0), "2 of 1,000 rows left out");
+        assert_eq!(counted(0, 1), "1 cell left out, all 1,000 rows stay");
+        assert_eq!(counted(2, 3), "2 of 1,000 rows left out, and 3 cells of others");
     }
 
     #[test]
