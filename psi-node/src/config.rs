@@ -106,8 +106,17 @@ pub struct Job {
     /// Whether a CSV output starts with a byte order mark, by which Excel knows UTF-8.
     #[serde(default)]
     pub bom: bool,
+    /// For how many minutes a run whose connection was lost tries to go on by itself; 0 for not at all.
+    #[serde(default = "default_retry_minutes")]
+    pub retry_minutes: u32,
+    /// For how many hours an unfinished run is kept, so that it can go on.
+    #[serde(default = "default_resume_within_hours")]
+    pub resume_within_hours: u32,
     /// What is allowed; nothing else is.
     pub policy: Policy,
+    /// This table as text, for a run that has to go on as it began.
+    #[serde(skip)]
+    pub text: String,
 }
 
 /// Our list. One key is written as `column` and `profile`, several as `keys` with `column` or `columns` and `profile`
@@ -230,6 +239,16 @@ impl Job {
         }
     }
 
+    /// Reads [`text`](Self::text) again.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let job: toml::Value = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
+        let job: Self = job.try_into().map_err(|error: toml::de::Error| error.to_string())?;
+        Ok(Self { text: text.to_owned(), ..job })
+    }
+
     /// What both sides must have agreed to.
     pub fn terms(&self) -> Terms {
         Terms {
@@ -265,7 +284,15 @@ impl Config {
 
     /// Parses a configuration; the error is `line:column: reason`.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let config: Self = toml::from_str(text).map_err(|error| located(text, &error))?;
+        let mut config: Self = toml::from_str(text).map_err(|error| located(text, &error))?;
+        let table: toml::Table = toml::from_str(text).map_err(|error| located(text, &error))?;
+        for (name, job) in &mut config.jobs {
+            job.text = table
+                .get("jobs")
+                .and_then(|jobs| jobs.get(name))
+                .map(toml::Value::to_string)
+                .unwrap_or_default();
+        }
         config.check().map(|()| config).map_err(|reason| format!(" {reason}"))
     }
 
@@ -371,6 +398,19 @@ fn nearest_key(message: &str) -> String {
 
 fn default_max_runs() -> u32 {
     4
+}
+
+/// For how many minutes a run tries to go on, where the job does not say.
+pub const RETRY_MINUTES: u32 = 15;
+/// For how many hours an unfinished run is kept, where the job does not say.
+pub const RESUME_WITHIN_HOURS: u32 = 12;
+
+fn default_retry_minutes() -> u32 {
+    RETRY_MINUTES
+}
+
+fn default_resume_within_hours() -> u32 {
+    RESUME_WITHIN_HOURS
 }
 
 fn default_max_rejects() -> f64 {

@@ -319,17 +319,28 @@ pub struct Fault {
     pub message: String,
     /// What the peer may be told of it: a field's name or a place in the exchange.
     pub place: String,
+    /// Whether the run that it ended is kept, and can go on.
+    pub resumable: bool,
 }
 
 impl Fault {
     /// A failure that is none of the peer's business beyond its code.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), place: String::new() }
+        Self { code, message: message.into(), place: String::new(), resumable: false }
     }
 
     /// The same with a place or field that the peer may be told.
     pub fn with_place(mut self, place: impl Into<String>) -> Self {
         self.place = place.into();
+        self
+    }
+
+    /// The run is kept, and can go on, if what happened is nothing that would happen again: a connection that was lost, a
+    /// full disk, a signal.
+    pub fn of_kept_run(mut self) -> Self {
+        let row = self.code.row();
+        let passing = matches!(row.exit, 6 | 11 | 12 | 130 | 143) && row.retry == Retry::Later;
+        self.resumable = passing || matches!(self.code, Code::Output | Code::OutputExists);
         self
     }
 
@@ -345,11 +356,12 @@ impl Fault {
         Refusal { code: row.number, detail: if told { self.place.clone() } else { String::new() } }
     }
 
-    /// The row that the peer is told: what only concerns this node is no news for it.
+    /// The row that the peer is told: what only concerns this node is no news for it, but whether it will go on is.
     pub fn refusal_row(&self) -> &'static Row {
         let row = self.code.row();
         match row.exit {
             6..=9 | 11 | 13 | 130 | 143 => row,
+            _ if self.resumable => Code::Interrupted.row(),
             _ => Code::Refused.row(),
         }
     }

@@ -50,6 +50,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// How long a whole session may take.
     pub session_deadline: Duration,
+    /// How long to wait at first before a lost connection is tried again.
+    pub retry_pause: Duration,
     /// Frames of one direction that wait to be sent.
     pub queue: usize,
     /// HTTP/2 flow control: bytes of one stream that may be under way.
@@ -77,6 +79,7 @@ impl Default for Settings {
         Self {
             idle_timeout: Duration::from_secs(60),
             session_deadline: Duration::from_secs(24 * 60 * 60),
+            retry_pause: Duration::from_secs(1),
             queue: 4,
             stream_window: 16 << 20,
             connection_window: 16 << 20,

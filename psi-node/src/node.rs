@@ -12,6 +12,7 @@ use crate::{
     identity,
     link::Settings,
     pool::Pool,
+    run::Conversations,
     seal::SealKey,
     tls::{NodeTls, Pins},
     watch::Watch,
@@ -30,6 +31,7 @@ pub struct Node {
     pool: Pool,
     settings: Settings,
     watch: Watch,
+    conversations: Conversations,
 }
 
 impl Node {
@@ -49,7 +51,8 @@ impl Node {
         let tls = NodeTls::new(identity.clone(), Pins::new(keys(&config)), clock)?;
         let pool = Pool::new(config.node.threads)?;
         let (home, config) = (home.clone(), RwLock::new(Arc::new(config)));
-        Ok(Self { home, config, identity, seal_key, tls, pool, settings, watch: Watch::default() })
+        let (conversations, watch) = (Conversations::default(), Watch::default());
+        Ok(Self { home, config, identity, seal_key, tls, pool, settings, conversations, watch })
     }
 
     /// The configuration as it was read last.
@@ -93,6 +96,11 @@ impl Node {
     /// What it has seen of its sessions.
     pub fn watch(&self) -> &Watch {
         &self.watch
+    }
+
+    /// What it is talking about with peers.
+    pub fn conversations(&self) -> &Conversations {
+        &self.conversations
     }
 
     /// Its limits on the wire.

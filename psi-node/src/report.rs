@@ -93,6 +93,8 @@ pub struct Summary {
     pub cells_rejected: u64,
     /// What was compared: a list each key of the job.
     pub lists: Vec<ListSummary>,
+    /// How often the run went on over another connection.
+    pub resumed: u32,
     /// Line and reason of what was left out; for people.
     #[serde(skip)]
     pub rejects: Rejects,

@@ -1,22 +1,33 @@
 //! A run: the one place where list, link, session, join and records meet.
 //!
 //! ```text
-//! call:   lease, output, policy -> list -> connect -> converse
-//! answer: Hello -> job, lease, output, policy, terms -> list -> converse
-//! converse: hellos -> chain -> mask -> attempt (durable) -> commits -> steps -> join -> result (hidden)
+//! call:   lease -> is there an unfinished run? then it goes on (resume.rs) -> output, policy -> list -> connect -> converse
+//! answer: Hello -> job, lease, output, policy, terms -> list -> converse;  Resume -> the run, its lease -> converse
+//! converse: hellos -> chain -> mask -> attempt (durable) -> commits (durable) -> steps -> join -> result (hidden)
 //!           -> our Close (durable) -> both Closes -> runs/ID -> result under its name
 //! ```
 
+mod checkpoint;
 mod exchange;
+mod kept;
 mod lease;
 mod list;
 mod matched;
+mod pauses;
 pub mod probe;
 mod record;
+mod resume;
+mod stop;
 mod talk;
+
+pub use self::{
+    resume::{expire, give_up},
+    stop::Conversations,
+};
 
 use std::{
     path::PathBuf,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -28,17 +39,19 @@ use psi_core::{
     error::Incompatible,
     key::{Role, SessionSeed},
     mask::MaskedList,
-    message::{ChainHead, Close, Hello, MAX_STATEMENTS, Message},
-    session::{Agreed, ChainGap, Closing, Opening, Signed},
+    message::{ChainHead, Close, Hello, MAX_STATEMENTS, Message, Resume},
+    session::{Agreed, ChainGap, Closing, Committed, Exchange, Opening, Signed},
 };
 use rand::{TryRng, rngs::SysRng};
 use zeroize::Zeroizing;
 
 pub use self::lease::{Holder, holder};
 use self::{
+    checkpoint::Checkpoints,
     exchange::{Evidence, Keys, Steps},
+    kept::Kept,
     lease::Lease,
-    list::{Counts, List, ListCounts},
+    list::{Counts, Files, List, ListCounts},
     matched::Matched,
     record::Record,
     talk::Talk,
@@ -58,26 +71,37 @@ use crate::{
     tls::{accept, stream::Traffic},
 };
 
-/// Runs a job with its peer: calls, exchanges, and leaves the result and its record.
+/// Runs a job with its peer: goes on with an unfinished run of it, or calls, exchanges, and leaves the result and its record.
+///
+/// A connection that is lost is tried again, for as long as the job says; only to go on, never to begin another session.
 ///
 /// # Errors
 /// Any row of the table of errors; whatever it is, no result is left without both signatures.
 pub async fn call(node: &Node, job: &str, progress: Arc<dyn Progress>) -> Result<Summary, Fault> {
     node.config().job(job)?;
-    let run = Run::prepare(node, job, Lease::to_call(node, job)?, progress)?;
-    let target = run.target()?;
-    let met = async {
-        let list = run.load().await?;
-        run.progress.phase(Phase::Connecting, 0);
-        let connection = grpc::Connection::open(&target, node.tls(), node.settings()).await?;
-        let talk = Talk::new(connection.session());
-        Ok((list, connection, talk))
+    let run = Run::claim(node, job, Lease::to_call(node, job)?, progress)?;
+    if let Some(id) = run.unfinished()? {
+        match run.go_on(&id).await {
+            Err(fault)
+                if run.unfinished()?.is_none() && matches!(fault.code, Code::SessionOver | Code::SetBack) =>
+            {
+                tracing::warn!(run = id, %fault, "the unfinished run can't go on: a new session begins");
+            }
+            result => return run.offered(result).await,
+        }
+    }
+    run.may_begin()?;
+    let result = match run.begin().await {
+        Err(fault) if fault.resumable => match run.unfinished()? {
+            Some(id) => run.persist(&id, fault).await,
+            None => Err(fault),
+        },
+        result => result,
     };
-    let (list, connection, talk) = lease::unless_claimed(node, job, met).await?;
-    run.converse(talk, Role::Initiator, None, Some(list), connection.traffic()).await
+    run.offered(result).await
 }
 
-/// Answers a peer that called.
+/// Answers a peer that called; `None` if it only wanted to see the statement of a run that is finished here.
 ///
 /// # Errors
 /// As [`call`]; the peer is told the code, and nothing of ours.
@@ -86,25 +110,29 @@ pub async fn answer(
     caller: &accept::Peer,
     link: Link,
     progress: Arc<dyn Progress>,
-) -> Result<Summary, Fault> {
-    let mut talk = Talk::new(link);
+) -> Result<Option<Summary>, Fault> {
+    let mut talk = Talk::new(link, node.conversations().begin());
     let run = async {
-        let hello = match talk.receive().await? {
-            Message::Hello(hello) => hello,
-            other => return Err(other.out_of_phase("hello").into()),
-        };
-        let job = job_with(node, caller, &hello.job)?;
-        if probe::is_one(&hello) {
-            return Err(probe::answer(node, &job, &hello));
+        match talk.receive().await? {
+            Message::Hello(hello) => {
+                let job = job_with(node, caller, &hello.job)?;
+                if probe::is_one(&hello) {
+                    return Err(probe::answer(node, &job, &hello));
+                }
+                let lease = Lease::to_answer(node, &hello.job, caller.key);
+                let lease = talk.meanwhile(lease, &AtomicU64::new(0), 0).await?;
+                let run = Run::claim(node, &hello.job, lease, progress)?;
+                run.begin_with(&hello)?;
+                let start = Start::Fresh { role: Role::Responder, theirs: Some(Box::new(hello)), list: None };
+                Ok(Some((run, start)))
+            }
+            Message::Resume(resume) => resume::answer(node, caller, &mut talk, resume, progress).await,
+            other => Err(other.out_of_phase("hello or resume").into()),
         }
-        let lease = Lease::to_answer(node, &hello.job, caller.key);
-        let lease = talk.meanwhile(lease, &AtomicU64::new(0), 0).await?;
-        let run = Run::prepare(node, &hello.job, lease, progress)?;
-        run.check_terms(&hello)?;
-        Ok((run, hello))
     };
     match run.await {
-        Ok((run, hello)) => run.converse(talk, Role::Responder, Some(hello), None, &caller.traffic).await,
+        Ok(Some((run, start))) => run.converse(talk, start, &caller.traffic).await.map(Some),
+        Ok(None) => talk.end().await.map(|()| None),
         Err(fault) => {
             talk.refuse(&fault).await;
             Err(fault)
@@ -127,7 +155,15 @@ fn job_with(node: &Node, caller: &accept::Peer, name: &str) -> Result<Job, Fault
     Ok(job.clone())
 }
 
-/// A run that may start: the job is ours, nobody else runs it, the result has a place, the policy allows it.
+/// How a conversation starts.
+enum Start {
+    /// With hellos.
+    Fresh { role: Role, theirs: Option<Box<Hello>>, list: Option<Box<List>> },
+    /// Where a run was left; `theirs` is the Resume of a peer that called.
+    Resumed { kept: Box<Kept>, theirs: Option<Resume> },
+}
+
+/// A run of a job that is ours and that nobody else runs meanwhile.
 struct Run<'a> {
     node: &'a Node,
     job_name: String,
@@ -142,20 +178,63 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn prepare(node: &'a Node, name: &str, lease: Lease, progress: Arc<dyn Progress>) -> Result<Self, Fault> {
+    fn claim(node: &'a Node, name: &str, lease: Lease, progress: Arc<dyn Progress>) -> Result<Self, Fault> {
         let config = node.config();
         let job = config.job(name)?.clone();
         let peer = config.peer(&job.peer)?.clone();
-        // With the lease in hand, whatever of this job looks unfinished belongs to a process that is gone.
-        Attempts::of(node.home()).abandon(name)?;
+        // With the lease in hand, a list that no run has a name for belongs to a process that is gone.
         list::remove_unnamed(node.home(), name);
         let (job_name, started) = (name.to_owned(), node.clock().monotonic());
         let date = job.zone().date(node.now());
-        let run = Self { node, job_name, job, peer, progress, started, date, lease: Mutex::new(lease) };
+        Ok(Self { node, job_name, job, peer, progress, started, date, lease: Mutex::new(lease) })
+    }
+
+    /// Whether a new session may begin: the result has a place, and the policy allows it.
+    fn may_begin(&self) -> Result<(), Fault> {
         // Where the name has the run's id in it, only the folder can be checked before there is one.
-        output::check(&run.output("{run}"))?;
-        run.allow(&Request::smallest(name, &run.job))?;
-        Ok(run)
+        output::check(&self.output("{run}"))?;
+        self.allow(&Request::smallest(&self.job_name, &self.job))
+    }
+
+    /// The same for a peer that called with this Hello.
+    fn begin_with(&self, theirs: &Hello) -> Result<(), Fault> {
+        // The peer begins anew: of what was left unfinished with it nothing can come any more.
+        for attempt in Attempts::of(self.node.home()).open(&self.job_name)? {
+            if attempt.state != State::Closing {
+                give_up(self.node, attempt, "the peer began a new session")?;
+            }
+        }
+        self.may_begin()?;
+        self.check_terms(theirs)
+    }
+
+    /// Calls the peer for a new session.
+    async fn begin(&self) -> Result<Summary, Fault> {
+        let target = self.target()?;
+        let met = async {
+            let list = self.load().await?;
+            Ok((list, self.connect(&target).await?))
+        };
+        let (list, (talk, connection)) = lease::unless_claimed(self.node, &self.job_name, met).await?;
+        let start = Start::Fresh { role: Role::Initiator, theirs: None, list: Some(Box::new(list)) };
+        self.converse(talk, start, connection.traffic()).await
+    }
+
+    async fn connect(&self, target: &grpc::Target) -> Result<(Talk, grpc::Connection), Fault> {
+        self.progress.phase(Phase::Connecting, 0);
+        let connection = grpc::Connection::open(target, self.node.tls(), self.node.settings()).await?;
+        let talk = Talk::new(connection.session(), self.node.conversations().begin());
+        Ok((talk, connection))
+    }
+
+    /// The peer is met, and nobody else's call goes before this run any more.
+    fn met(&self, id: &str) {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).met(id);
+    }
+
+    /// The peer is lost, and is called again.
+    fn calls(&self) {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).calls();
     }
 
     /// Where the result of a run of this id goes.
@@ -200,26 +279,17 @@ impl<'a> Run<'a> {
         self.allow(&Request::new(&self.job_name, &self.job, &agreed.theirs().items))
     }
 
-    /// The whole conversation, from the hellos to its end; on failure the peer is told, and what may not stay is removed.
-    async fn converse(
-        self,
-        mut talk: Talk,
-        role: Role,
-        theirs: Option<Hello>,
-        list: Option<List>,
-        traffic: &Traffic,
-    ) -> Result<Summary, Fault> {
+    /// The whole conversation to its end; on failure the peer is told, and what may not stay is removed.
+    async fn converse(&self, mut talk: Talk, start: Start, traffic: &Traffic) -> Result<Summary, Fault> {
         let before = [traffic.sent(), traffic.received()];
-        let deadline = self.node.settings().session_deadline;
-        let session = self.session(&mut talk, role, theirs, list);
-        let session = self.node.clock().within(deadline, session).await;
-        let late =
-            || Fault::new(Code::TimedOut, format!("the session took longer than {} s", deadline.as_secs()));
-        match session.unwrap_or_else(|| Err(late())) {
+        match self.within_deadline(&mut talk, start).await {
             Ok(finished) => {
-                // Both have signed and the result is released: what becomes of the connection changes nothing.
-                if let Err(fault) = talk.end().await {
-                    tracing::warn!(run = finished.run_id, %fault, "the connection did not end properly");
+                // Both have signed and the result is released: of the connection only this can still be learned.
+                match talk.end().await {
+                    Ok(()) => self.confirmed(&finished.attempt.run_id)?,
+                    Err(fault) => {
+                        tracing::warn!(run = finished.attempt.run_id, %fault, "complete; the peer may lack our signature");
+                    }
                 }
                 Ok(self.summary(finished, [traffic.sent() - before[0], traffic.received() - before[1]]))
             }
@@ -227,6 +297,29 @@ impl<'a> Run<'a> {
                 talk.refuse(&fault).await;
                 Err(fault)
             }
+        }
+    }
+
+    async fn within_deadline(&self, talk: &mut Talk, start: Start) -> Result<Finished, Fault> {
+        let (asker, deadline) = (talk.asker(), self.node.settings().session_deadline);
+        let mut late = self.node.clock().sleep(deadline);
+        let session = async {
+            match start {
+                Start::Fresh { role, theirs, list } => {
+                    self.session(talk, role, theirs.map(|hello| *hello), list.map(|list| *list)).await
+                }
+                Start::Resumed { kept, theirs } => self.resumed(talk, *kept, theirs).await,
+            }
+        };
+        let mut session = pin!(session);
+        tokio::select! {
+            biased;
+            () = &mut late => {
+                let message = format!("the session took longer than {} s", deadline.as_secs());
+                asker.ask(&Fault::new(Code::TimedOut, message));
+                session.await
+            }
+            finished = &mut session => finished,
         }
     }
 
@@ -253,7 +346,8 @@ impl<'a> Run<'a> {
         let mut agreed = opening.accept(theirs, self.node.now())?;
         self.allow(&Request::new(&self.job_name, &self.job, &agreed.theirs().items))?;
         self.catch_up(talk, &mut agreed, &runs, &chain).await?;
-        self.exchange(talk, agreed, list, &runs).await
+        Attempts::of(self.node.home()).confirm(&self.job_name, self.peer.key)?;
+        self.exchange(talk, agreed, list).await
     }
 
     /// Sends the statements that the peer lacks, or takes those that we lack.
@@ -286,66 +380,168 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// From the agreement to both signatures. Before our signature, a failure removes everything but its record; after it,
-    /// what is needed stays, so that the run can still be finished when the peer shows its signature.
-    async fn exchange(
-        &self,
-        talk: &mut Talk,
-        agreed: Agreed,
-        list: List,
-        runs: &Runs,
-    ) -> Result<Finished, Fault> {
+    /// From the agreement to both signatures.
+    async fn exchange(&self, talk: &mut Talk, agreed: Agreed, list: List) -> Result<Finished, Fault> {
         let id = runs::run_id(agreed.hellos()[0].started, agreed.sid());
         tracing::Span::current().record("run", &id).record("job", &self.job_name);
         tracing::info!(run = id, job = self.job_name, peer = self.job.peer, "session agreed");
-        self.lease.lock().unwrap_or_else(PoisonError::into_inner).met(&id);
+        self.met(&id);
+        talk.name(&id);
         let mut record = Record::new(self, &id, &agreed);
         record.write()?;
         let list = list.named(&id)?;
-        let (folder, openable) = (list.folder().to_owned(), agreed.ours().terms.openable);
-        let result = self.to_close(talk, agreed, list, runs, &mut record).await;
-        match &result {
-            Ok(_) => record.end(State::Complete, None)?,
-            Err(fault) if record.attempt.state == State::Closing => {
-                record.end(State::Closing, Some(fault))?
+        let (files, openable) = (list.files(), agreed.ours().terms.openable);
+        let result = self.to_close(talk, agreed, list, &mut record).await;
+        self.conclude(result, &files, openable, &mut record)
+    }
+
+    /// What becomes of the run's files. One that can go on keeps them all; one that ended before our signature keeps its
+    /// record only; after it, what is needed to finish it stays, if the peer shows its signature later.
+    fn conclude(
+        &self,
+        result: Result<Finished, Fault>,
+        files: &Files,
+        openable: bool,
+        record: &mut Record,
+    ) -> Result<Finished, Fault> {
+        let id = &record.attempt.run_id.clone();
+        let fault = match result {
+            Ok(finished) => {
+                record.end(State::Unconfirmed, None)?;
+                list::settle(files.folder(), openable)?;
+                return Ok(finished);
             }
-            Err(fault) => {
-                runs.discard(&id);
-                Prepared::of(&record.attempt.output, &id)?.discard()?;
-                list::remove(&folder);
-                record.end(State::Failed, Some(fault))?;
-                return result;
+            Err(fault) if record.kept && record.attempt.state != State::Unconfirmed => fault.of_kept_run(),
+            Err(fault) => fault,
+        };
+        let state = record.attempt.state;
+        match state {
+            _ if fault.resumable => record.end(state, Some(&fault))?,
+            State::Closing => {
+                record.end(state, Some(&fault))?;
+                list::settle(files.folder(), openable)?;
+            }
+            // Both have signed: only the result waits for its name.
+            State::Unconfirmed => {
+                record.end(state, Some(&fault))?;
+                list::settle(files.folder(), openable)?;
+            }
+            _ => {
+                Runs::of(self.node.home()).discard(id);
+                Prepared::of(&record.attempt.output, id)?.discard()?;
+                list::remove(files.folder());
+                record.end(State::Failed, Some(&fault))?;
             }
         }
-        list::settle(&folder, openable)?;
-        result
+        Err(fault)
+    }
+
+    /// A finished run whose peer may lack our signature shows it.
+    async fn offered(&self, result: Result<Summary, Fault>) -> Result<Summary, Fault> {
+        let summary = result?;
+        let attempt = Attempts::of(self.node.home()).read(&summary.run_id)?;
+        if attempt.is_some_and(|attempt| attempt.state == State::Unconfirmed) {
+            self.offer(&summary.run_id).await;
+        }
+        Ok(summary)
+    }
+
+    /// The peer has taken our signature.
+    fn confirmed(&self, id: &str) -> Result<(), Fault> {
+        let attempts = Attempts::of(self.node.home());
+        match attempts.read(id)? {
+            Some(attempt) => attempts.write(&Attempt { state: State::Complete, ..attempt }),
+            None => Ok(()),
+        }
     }
 
     async fn to_close(
         &self,
         talk: &mut Talk,
         agreed: Agreed,
-        mut list: List,
-        runs: &Runs,
+        list: List,
         record: &mut Record,
     ) -> Result<Finished, Fault> {
-        let items = [agreed.ours().items.clone(), agreed.theirs().items.clone()];
         let seed = SessionSeed::from_bytes(*random()?);
         list.store_session(self.node.seal_key(), &seed, agreed.hellos())?;
+        list.files().store_job(self.node.seal_key(), &self.job.text)?;
+        record.kept = true;
+        self.after_agreement(talk, agreed, list, seed, record).await
+    }
+
+    async fn after_agreement(
+        &self,
+        talk: &mut Talk,
+        agreed: Agreed,
+        mut list: List,
+        seed: SessionSeed,
+        record: &mut Record,
+    ) -> Result<Finished, Fault> {
         let lists = Arc::new(self.mask(talk, &agreed, &mut list, &Arc::new(seed)).await?);
-        let evidence = match agreed.ours().terms.evidence_days {
-            0 => None,
-            _ => Some(Evidence::create(&runs.closing_folder(&record.attempt.run_id)?.join(runs::EVIDENCE))?),
-        };
         let theirs = agreed.theirs().items.clone();
         let (committed, commit) = agreed.commit(&lists, self.node.identity())?;
         list.store_commit(self.node.seal_key(), &commit)?;
         record.charge(self, &theirs)?;
         talk.send(commit).await?;
-        let exchange = committed.accept(talk.receive().await?)?;
-        self.progress.phase(Phase::Exchanging, items.iter().flatten().sum());
-        let (progress, both) = (&*self.progress, items.each_ref().map(Vec::as_slice));
-        let mut steps = Steps::new(exchange, lists.clone(), self.node.pool(), progress, evidence, both);
+        self.after_commit(talk, committed, list, lists, record).await
+    }
+
+    /// Takes the peer's Commit, which is durable before anything is sent after it.
+    async fn after_commit(
+        &self,
+        talk: &mut Talk,
+        committed: Committed,
+        list: List,
+        lists: Arc<Vec<MaskedList>>,
+        record: &mut Record,
+    ) -> Result<Finished, Fault> {
+        let message = talk.receive().await?;
+        let encoded = match &message {
+            Message::Commit(commit) => commit.encode(),
+            _ => Vec::new(),
+        };
+        let exchange = committed.accept(message)?;
+        let files = list.files();
+        files.store_peer_commit(self.node.seal_key(), &encoded)?;
+        let evidence = self.evidence(&exchange, &record.attempt.run_id)?;
+        let now = self.node.clock().monotonic();
+        let checkpoints = Checkpoints::create(&files, self.node.seal_key(), now)?;
+        let keys = Keys::none(exchange.agreed());
+        let ready = Ready { exchange, list, lists, keys, evidence, checkpoints, matches: None };
+        self.after_commits(talk, ready, record).await
+    }
+
+    /// The evidence file, where the terms want one; what belongs to no finished step is not in it.
+    fn evidence(&self, exchange: &Exchange, id: &str) -> Result<Option<Evidence>, Fault> {
+        if exchange.agreed().ours().terms.evidence_days == 0 {
+            return Ok(None);
+        }
+        let path = Runs::of(self.node.home()).closing_folder(id)?.join(runs::EVIDENCE);
+        Evidence::open(&path, exchange.transcript()).map(Some)
+    }
+
+    async fn after_commits(
+        &self,
+        talk: &mut Talk,
+        ready: Ready,
+        record: &mut Record,
+    ) -> Result<Finished, Fault> {
+        let Ready { exchange, list, lists, keys, evidence, checkpoints, matches } = ready;
+        let agreed = exchange.agreed();
+        let items = agreed.ours().items.iter().chain(&agreed.theirs().items).sum();
+        self.progress.phase(Phase::Exchanging, items);
+        let mut steps = Steps {
+            exchange,
+            lists: lists.clone(),
+            pool: self.node.pool(),
+            progress: &*self.progress,
+            evidence,
+            keys,
+            close: None,
+            checkpoints,
+            clock: self.node.clock(),
+            items_done: 0,
+        };
         if let Err(fault) = steps.run(talk).await {
             record.keep(steps.exchange.transcript())?;
             return Err(fault);
@@ -353,16 +549,45 @@ impl<'a> Run<'a> {
         self.progress.phase(Phase::Closing, 0);
         let Steps { exchange, keys, close: early, .. } = steps;
         let counts = list.counts();
-        let join = self.join(list, lists, keys, &record.attempt);
-        let (prepared, matches) = talk.meanwhile(join, &AtomicU64::new(0), 0).await?;
-        record.matched(&matches);
+        let (prepared, matches) = match matches {
+            // The lists were joined before we signed, and the rows wait.
+            Some(matches) => (Prepared::of(&record.attempt.output, &record.attempt.run_id)?, matches),
+            None => {
+                let join = self.join(list, lists, keys, &record.attempt);
+                let (prepared, matches) = talk.meanwhile(join, &AtomicU64::new(0), 0).await?;
+                record.joined(&matches, counts.rows(prepared.rows()));
+                (prepared, matches)
+            }
+        };
         let (closing, close) = exchange.close(&matches)?;
-        let signed = self.close(talk, closing, close, early, runs, record).await?;
-        let folder = runs.finish(&record.attempt.run_id, &signed)?;
-        prepared.release().map_err(|error| waiting(error.into(), &prepared))?;
-        let (run_id, output) = (record.attempt.run_id.clone(), record.attempt.output.clone());
-        let lists = record.attempt.lists.clone();
-        Ok(Finished { run_id, folder, output, lists, counts, rows_written: prepared.rows() })
+        let signature = Signature { closing, close, early, prepared, counts };
+        self.after_join(talk, signature, record).await
+    }
+
+    async fn after_join(
+        &self,
+        talk: &mut Talk,
+        signature: Signature,
+        record: &mut Record,
+    ) -> Result<Finished, Fault> {
+        let Signature { closing, close, early, prepared, counts } = signature;
+        let runs = Runs::of(self.node.home());
+        let signed = self.close(talk, closing, close, early, &runs, record).await?;
+        self.release(&signed, &prepared, counts, record)
+    }
+
+    /// Both have signed: the record gets its name, then the result.
+    fn release(
+        &self,
+        signed: &Signed,
+        prepared: &Prepared,
+        counts: Counts,
+        record: &mut Record,
+    ) -> Result<Finished, Fault> {
+        let folder = Runs::of(self.node.home()).finish(&record.attempt.run_id, signed)?;
+        record.attempt.state = State::Unconfirmed;
+        prepared.release().map_err(|error| waiting(error.into(), prepared))?;
+        Ok(Finished { folder, attempt: record.attempt.clone(), counts })
     }
 
     /// Masks every list; the peer hears how many items of all of them are done.
@@ -402,7 +627,7 @@ impl<'a> Run<'a> {
         keys: Vec<Keys>,
         attempt: &Attempt,
     ) -> Result<(Prepared, Vec<u64>), Fault> {
-        let (job, seal_key) = (self.job.clone(), self.node.seal_key().clone());
+        let (job, seal_key) = (list.job().clone(), self.node.seal_key().clone());
         let (output, id) = (attempt.output.clone(), attempt.run_id.clone());
         let work = self.node.pool().run(move || {
             let matched = Matched::join(&lists, keys, &job.input.keys);
@@ -435,6 +660,7 @@ impl<'a> Run<'a> {
             Some(close) => close,
             None => match talk.receive().await.map_err(withheld)? {
                 Message::Close(close) => close,
+                Message::Statements(notes) if notes.len() == 1 => return Ok(closing.accept_note(&notes[0])?),
                 other => return Err(other.out_of_phase("close").into()),
             },
         };
@@ -442,21 +668,22 @@ impl<'a> Run<'a> {
     }
 
     fn summary(&self, finished: Finished, bytes: [u64; 2]) -> Summary {
-        let Finished { run_id, folder, output, lists, counts, rows_written } = finished;
+        let Finished { folder, attempt, counts } = finished;
         let keys = self.job.input.keys.iter().zip(&counts.lists);
-        let lists: Vec<ListSummary> = lists
+        let lists: Vec<ListSummary> = attempt
+            .lists
             .into_iter()
             .zip(keys)
             .map(|(list, (key, counts))| list_summary(list, key, counts))
             .collect();
         Summary {
-            run_id,
+            run_id: attempt.run_id,
             peer: self.job.peer.clone(),
             items_ours: lists.iter().map(|list| list.items_ours).sum(),
             items_theirs: lists.iter().map(|list| list.items_theirs).sum(),
             matches: lists.iter().map(|list| list.matches).sum(),
             proved: self.job.policy.proved,
-            output,
+            output: attempt.output,
             run_folder: folder,
             seconds: (self.node.clock().monotonic() - self.started).as_secs_f64(),
             bytes_sent: bytes[0],
@@ -466,22 +693,43 @@ impl<'a> Run<'a> {
             rows_read: counts.read,
             rows_rejected: counts.rejects.total,
             rows_duplicate: lists.iter().map(|list| list.rows_duplicate).sum(),
-            rows_written,
+            rows_written: attempt.rows.map_or(0, |rows| rows.written),
             cells_rejected: counts.rejects.cells,
             lists,
+            resumed: attempt.resumed,
             rejects: counts.rejects,
         }
     }
 }
 
+/// Where a run stands when elements may flow.
+struct Ready {
+    exchange: Exchange,
+    list: List,
+    lists: Arc<Vec<MaskedList>>,
+    /// Of each list.
+    keys: Vec<Keys>,
+    evidence: Option<Evidence>,
+    checkpoints: Checkpoints,
+    /// Of a run that we have signed, and that goes back for a peer that is behind.
+    matches: Option<Vec<u64>>,
+}
+
+/// Where a run stands when our Close may be sent.
+struct Signature {
+    closing: Closing,
+    close: Message,
+    /// The peer's Close, if it came before.
+    early: Option<Close>,
+    prepared: Prepared,
+    counts: Counts,
+}
+
 /// What a run came to.
 struct Finished {
-    run_id: String,
     folder: PathBuf,
-    output: PathBuf,
-    lists: Vec<AttemptList>,
+    attempt: Attempt,
     counts: Counts,
-    rows_written: u64,
 }
 
 fn list_summary(list: AttemptList, key: &Key, counts: &ListCounts) -> ListSummary {

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
 use data_encoding::HEXLOWER;
 use psi_core::{
     message::{ChainHead, Digest},
@@ -40,6 +40,12 @@ const CLOSING: &str = ".closing-";
 pub fn run_id(started: u64, sid: &Digest) -> String {
     let time = DateTime::<Utc>::from_timestamp(started.min(MAX_TIME) as i64, 0).unwrap_or_default();
     format!("{}-{}", time.format("%Y%m%dT%H%M%SZ"), &HEXLOWER.encode(sid)[..8])
+}
+
+/// The initiator's start as the id of a run has it, in seconds since 1970; 0 if it is no such id.
+pub fn started(id: &str) -> u64 {
+    let start = id.get(..16).and_then(|start| NaiveDateTime::parse_from_str(start, "%Y%m%dT%H%M%SZ").ok());
+    start.map_or(0, |start| start.and_utc().timestamp().max(0) as u64)
 }
 
 /// The last second of the year 9999.
@@ -75,6 +81,25 @@ impl Runs {
     /// The folder of a finished run.
     pub fn folder(&self, id: &str) -> PathBuf {
         self.home.runs().join(id)
+    }
+
+    /// Transcript and statement of a finished run.
+    ///
+    /// # Errors
+    /// [`Code::State`], with the file.
+    pub fn read(&self, id: &str) -> Result<(Vec<u8>, Vec<u8>), Fault> {
+        let path = self.folder(id).join(TRANSCRIPT);
+        let transcript = fs::read(&path).map_err(|error| damaged(&path, &error))?;
+        self.note(id).map(|note| (transcript, note))
+    }
+
+    /// The statement of a finished run, with both signatures.
+    ///
+    /// # Errors
+    /// [`Code::State`], with the file.
+    pub fn note(&self, id: &str) -> Result<Vec<u8>, Fault> {
+        let path = self.folder(id).join(STATEMENT);
+        fs::read(&path).map_err(|error| damaged(&path, &error))
     }
 
     /// The chain of statements with that peer for that job, oldest first; gaps and doubles are damage.
@@ -202,10 +227,21 @@ pub enum State {
     Committed,
     /// We signed; the peer has not, as far as we know.
     Closing,
+    /// Both signed, and the result is released; whether the peer has our signature is not known.
+    Unconfirmed,
     /// Both signed, and the result is released.
     Complete,
     /// It ended before we signed.
     Failed,
+    /// It was given up before we signed.
+    Abandoned,
+}
+
+impl State {
+    /// Whether something may come of it yet.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Agreed | Self::Committed | Self::Closing)
+    }
 }
 
 impl State {
@@ -215,8 +251,10 @@ impl State {
             Self::Agreed => "agreed",
             Self::Committed => "committed",
             Self::Closing => "closing",
+            Self::Unconfirmed => "complete, peer unconfirmed",
             Self::Complete => "complete",
             Self::Failed => "failed",
+            Self::Abandoned => "abandoned",
         }
     }
 }
@@ -245,6 +283,12 @@ pub struct Attempt {
     pub state: State,
     /// Where the result goes.
     pub output: PathBuf,
+    /// What became of our rows, once the lists were joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<AttemptRows>,
+    /// How often it went on over another connection.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resumed: u32,
     /// Code and text of the error that ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -279,6 +323,27 @@ impl Attempt {
             .into_iter()
             .flat_map(move |committed| self.lists.iter().map(move |list| of(committed, list)))
     }
+}
+
+/// What became of the rows of an attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttemptRows {
+    /// Rows of the list.
+    pub read: u64,
+    /// Rows that were left out.
+    pub rejected: u64,
+    /// Cells that were left out of rows that have another usable identifier.
+    pub cells_rejected: u64,
+    /// Rows that repeat an identifier, list by list.
+    pub duplicates: Vec<u64>,
+    /// Rows in the result.
+    pub written: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The records of attempts of a node.
@@ -326,7 +391,28 @@ impl Attempts {
         }
     }
 
-    /// Every record, in no order.
+    /// The attempts of a job that something may come of yet, oldest first.
+    ///
+    /// # Errors
+    /// [`Code::State`] if a record can't be read.
+    pub fn open(&self, job: &str) -> Result<Vec<Attempt>, Fault> {
+        let mut open = self.all()?;
+        open.retain(|attempt| attempt.job == job && attempt.state.is_open());
+        Ok(open)
+    }
+
+    /// The attempts with that key whose session ids begin like this one.
+    ///
+    /// # Errors
+    /// [`Code::State`] if a record can't be read.
+    pub fn of_session(&self, sid: &Digest, peer_key: PublicKey) -> Result<Vec<Attempt>, Fault> {
+        let (key, end) = (peer_key.to_string(), run_id(0, sid)[16..].to_owned());
+        let mut attempts = self.all()?;
+        attempts.retain(|attempt| attempt.peer_key == key && attempt.run_id.ends_with(&end));
+        Ok(attempts)
+    }
+
+    /// Every record, by run id.
     ///
     /// # Errors
     /// [`Code::State`] if one can't be read.
@@ -353,30 +439,44 @@ impl Attempts {
             let id = name.to_str().and_then(|name| name.strip_suffix(".json"));
             ids.extend(id.filter(|id| !id.starts_with('.')).map(str::to_owned));
         }
+        ids.sort();
         Ok(ids)
     }
 
-    /// Ends the attempts of that job that a dead process left unfinished: nothing was signed, so nothing can come of them.
-    /// The record and its charge stay; the key's seed and the prepared result go.
+    /// The peer has shown that it has our signatures.
     ///
     /// # Errors
     /// [`Code::State`] if a record can't be read, [`Code::Storage`].
-    pub fn abandon(&self, job: &str) -> Result<(), Fault> {
-        let unfinished = |attempt: &Attempt| {
-            attempt.job == job && matches!(attempt.state, State::Agreed | State::Committed)
+    pub fn confirm(&self, job: &str, peer_key: PublicKey) -> Result<(), Fault> {
+        let key = peer_key.to_string();
+        let unconfirmed = |attempt: &Attempt| {
+            (&attempt.job[..], &attempt.peer_key, attempt.state) == (job, &key, State::Unconfirmed)
         };
-        for attempt in self.all()?.into_iter().filter(unfinished) {
-            tracing::warn!(
-                run = attempt.run_id,
-                "the process of this run ended before the run did; it is abandoned"
-            );
-            Runs::of(&self.home).discard(&attempt.run_id);
-            let _ = fs::remove_dir_all(self.home.private().join(&attempt.run_id));
-            Prepared::of(&attempt.output, &attempt.run_id)?.discard()?;
-            let error = Some("abandoned: the process ended before the run did".to_owned());
-            self.write(&Attempt { state: State::Failed, error, ..attempt })?;
+        for attempt in self.all()?.into_iter().filter(unconfirmed) {
+            self.write(&Attempt { state: State::Complete, ..attempt })?;
         }
         Ok(())
+    }
+
+    /// Gives up an attempt that something might have come of. The record and its charge stay; the key's seed goes, and the
+    /// prepared result unless we have signed: the peer may yet show its signature.
+    ///
+    /// # Errors
+    /// [`Code::Storage`].
+    pub fn abandon(&self, attempt: Attempt, reason: &str) -> Result<(), Fault> {
+        tracing::warn!(run = attempt.run_id, reason, "the run is given up");
+        let folder = self.home.private().join(&attempt.run_id);
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(storage(&folder, &error)),
+            _ => {}
+        }
+        let error = Some(format!("abandoned: {reason}"));
+        if attempt.state == State::Closing {
+            return self.write(&Attempt { error, ..attempt });
+        }
+        Runs::of(&self.home).discard(&attempt.run_id);
+        Prepared::of(&attempt.output, &attempt.run_id)?.discard()?;
+        self.write(&Attempt { state: State::Abandoned, error, ..attempt })
     }
 
     /// Releases the result of a run whose statement has both signatures now.

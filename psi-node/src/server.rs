@@ -22,7 +22,7 @@ use crate::{
 
 /// How old the certificate may become; it is valid for 90 days.
 const REISSUE: Duration = Duration::from_secs(24 * 60 * 60);
-/// How often its age is looked at: a clock that was set makes it older, or one of the future.
+/// How often its age is looked at, and that of unfinished runs: a clock that was set makes them older, or ones of the future.
 const NAP: Duration = Duration::from_secs(60);
 /// How often the configuration file is looked at for changes.
 const LOOK: Duration = Duration::from_secs(2);
@@ -45,7 +45,7 @@ pub async fn serve(
 
 /// What happens by the clock and on SIGHUP.
 async fn upkeep(node: Arc<Node>) {
-    tokio::join!(reissue(&node), follow(&node));
+    tokio::join!(reissue(&node), follow(&node), expire(&node));
 }
 
 /// Issues the certificate anew every day.
@@ -64,6 +64,14 @@ async fn reissue(node: &Node) {
             }
             Err(error) => tracing::error!(%error, "the certificate could not be reissued; the old one stays"),
         }
+    }
+}
+
+/// Gives up runs that nobody has gone on with in time.
+async fn expire(node: &Node) {
+    loop {
+        node.clock().sleep(NAP).await;
+        run::expire(node);
     }
 }
 
@@ -120,7 +128,11 @@ impl Answering {
         let answered = run::answer(&self.0, peer, link, watch.progress(&self.0)).await;
         watch.ended(&answered);
         match answered {
-            Ok(summary) => {
+            Ok(None) => {
+                tracing::info!("the peer took the statement of a finished run");
+                Ok(())
+            }
+            Ok(Some(summary)) => {
                 let (run, matches) = (&summary.run_id, summary.matches);
                 tracing::info!(run, matches, rejected = summary.rows_rejected, "run complete");
                 Ok(())

@@ -50,7 +50,7 @@ pub trait Store: Send {
 
 /// Whether a record may still change.
 fn is_open(attempt: &Attempt) -> bool {
-    !matches!(attempt.state, State::Complete | State::Failed)
+    !matches!(attempt.state, State::Complete | State::Failed | State::Abandoned)
 }
 
 /// The index of a home.

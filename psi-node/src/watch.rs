@@ -53,10 +53,12 @@ struct Seen {
 
 impl Watch {
     /// Takes note of how a session ended.
-    pub fn ended(&self, session: &Result<Summary, Fault>) {
+    pub fn ended(&self, session: &Result<Option<Summary>, Fault>) {
         let mut seen = self.seen();
         let result = match session {
-            Ok(summary) => {
+            // A peer that only took the statement of a finished run.
+            Ok(None) => "shown".to_owned(),
+            Ok(Some(summary)) => {
                 seen.bytes[0] += summary.bytes_sent;
                 seen.bytes[1] += summary.bytes_received;
                 "complete".to_owned()

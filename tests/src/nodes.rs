@@ -32,6 +32,7 @@ pub fn settings() -> Settings {
         connect_timeout: Duration::from_secs(5),
         handshake_timeout: Duration::from_secs(5),
         drain: Duration::from_millis(200),
+        retry_pause: Duration::from_millis(10),
         ..Settings::default()
     }
 }
@@ -49,6 +50,8 @@ pub struct Place {
     pub node: Vec<String>,
     /// Further lines of the job, such as `timezone = "Asia/Shanghai"`.
     pub job: Vec<String>,
+    /// For how long a run whose connection is lost tries to go on.
+    pub retry_minutes: u32,
     /// Its clock.
     pub clock: Arc<dyn Clock>,
     /// Name of the result's file in the folder.
@@ -62,8 +65,8 @@ impl Place {
         identity::create(&Home::at(&folder).identity_key()).unwrap();
         let (name, output_name) = (name.to_owned(), "out.csv".to_owned());
         let keys = "column = \"id\", profile = \"text/1\"".to_owned();
-        let (policy, node, job) = (Vec::new(), Vec::new(), Vec::new());
-        Self { folder, name, keys, policy, node, job, clock: System::shared(), output_name }
+        let (policy, node, job, retry_minutes) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        Self { folder, name, keys, policy, node, job, retry_minutes, clock: System::shared(), output_name }
     }
 
     /// Sets a line of the job's policy.
@@ -152,13 +155,14 @@ impl Place {
         let config = format!(
             "[node]\nname = \"{}\"\nthreads = 2\n{listen}{}\n[peers.{peer}]\nkey = \"{key}\"\n{endpoint}\n\
              [jobs.{JOB}]\npeer = \"{peer}\"\nagreement = \"AGR-1\"\n\
-             input = {{ path = {:?}, {}, max_rejects = 0.5 }}\noutput = {:?}\n{}\n\n\
-             [jobs.{JOB}.policy]\n{policy}",
+             input = {{ path = {:?}, {}, max_rejects = 0.5 }}\noutput = {:?}\n\
+             retry_minutes = {}\n{}\n\n[jobs.{JOB}.policy]\n{policy}",
             self.name,
             self.node.iter().map(|line| format!("{line}\n")).collect::<String>(),
             self.list(),
             self.keys,
             self.output(),
+            self.retry_minutes,
             self.job.join("\n"),
         );
         fs::write(self.home().config(), config).unwrap();

@@ -282,7 +282,7 @@ impl Agreed {
     }
 
     /// What this session's statement will say that came before it.
-    pub(crate) fn previous(&self) -> ChainHead {
+    pub fn previous(&self) -> ChainHead {
         if self.theirs.chain.height > self.ours.chain.height { self.theirs.chain } else { self.ours.chain }
     }
 

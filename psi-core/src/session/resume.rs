@@ -2,7 +2,7 @@
 //! that both have (docs/PROTOCOL.md, "Resume").
 //!
 //! ```text
-//! Committed::restore | Exchange::restore | Closing::restore      from bytes that were kept; whatever does not fit is damage
+//! Agreed | Committed | Exchange | Closing ::restore      from bytes that were kept; whatever does not fit is damage
 //! .resume()  ->                  our Resume
 //!            <-  .rejoin(theirs) the common step; says whether the peer lacks our Commit
 //! then as if the step before had just ended: what is sent again is byte for byte what was sent the first time
@@ -130,8 +130,11 @@ impl Standing<'_> {
 }
 
 impl Agreed {
-    /// Both Hellos as they were kept: they agreed once, and the chains had been brought together before our Commit.
-    fn restore(hellos: [&[u8]; 2], identity: &Identity) -> Result<Self, Damaged> {
+    /// Both Hellos as they were kept, initiator first: they agreed once, and the chains had been brought together.
+    ///
+    /// # Errors
+    /// [`Damaged`].
+    pub fn restore(hellos: [&[u8]; 2], identity: &Identity) -> Result<Self, Damaged> {
         let read = |role: Role| match Hello::decode(hellos[usize::from(role.code())]) {
             Ok(hello) if hello.role == role => Ok(hello),
             Ok(_) => Err(Damaged::new(format!("{role}'s hello: another role"))),
@@ -144,6 +147,35 @@ impl Agreed {
             (true, _) => Ok(Self::new(initiator, responder, ChainGap::None)),
             (_, true) => Ok(Self::new(responder, initiator, ChainGap::None)),
             _ => Err(Damaged::new("neither hello is ours")),
+        }
+    }
+
+    /// Our Resume: our Commit is not even made.
+    pub fn resume(&self, identity: &Identity) -> Message {
+        self.standing().resume(identity)
+    }
+
+    /// Takes the peer's Resume. It can't have our Commit; its own comes next, after ours.
+    ///
+    /// # Errors
+    /// As [`Committed::rejoin`], also if the peer has a Commit of ours.
+    pub fn rejoin(&self, theirs: Message) -> Result<Common, Error> {
+        match &theirs {
+            Message::Resume(resume) if resume.committed => {
+                self.standing().check(resume)?;
+                Err(Incompatible::RolledBack { what: "a commit" }.into())
+            }
+            _ => self.standing().compare(theirs),
+        }
+    }
+
+    fn standing(&self) -> Standing<'_> {
+        Standing {
+            sid: self.sid(),
+            role: self.ours().role,
+            their_key: &self.theirs().key,
+            of: self.plan().steps(),
+            running: &[],
         }
     }
 }
@@ -200,13 +232,7 @@ impl Committed {
     }
 
     fn standing(&self) -> Standing<'_> {
-        Standing {
-            sid: self.agreed.sid(),
-            role: self.agreed.ours().role,
-            their_key: &self.agreed.theirs().key,
-            of: self.agreed.plan().steps(),
-            running: &[],
-        }
+        self.agreed.standing()
     }
 }
 

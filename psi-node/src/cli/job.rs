@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf, absolute};
 
 use psi_core::identifier::Profile;
 use psi_node::{
-    config::{Config, Input, Job, OutputMode, Policy, edit::Edit, keys},
+    config::{Config, Input, Job, OutputMode, Policy, RESUME_WITHIN_HOURS, RETRY_MINUTES, edit::Edit, keys},
     fault::{Code, Fault},
     home::Home,
     input::{Delimiter, Encoding, Format, Key},
@@ -181,6 +181,9 @@ impl Add {
                 evidence_days: self.evidence_days,
                 openable: !self.not_openable,
             },
+            retry_minutes: RETRY_MINUTES,
+            resume_within_hours: RESUME_WITHIN_HOURS,
+            text: String::new(),
         })
     }
 }

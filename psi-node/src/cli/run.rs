@@ -260,6 +260,7 @@ mod tests {
             rows_written: 25,
             cells_rejected: 0,
             lists: vec![list("cn.mobile/1", [138, 150], 24)],
+            resumed: 0,
             rejects: Rejects { total: 1, ..Rejects::default() },
         }
     }

@@ -369,7 +369,10 @@ key = \"ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\"
             timezone: Some("Asia/Shanghai".parse().unwrap()),
             columns: vec!["手机".into(), "no".into()],
             bom: true,
+            retry_minutes: crate::config::RETRY_MINUTES,
+            resume_within_hours: crate::config::RESUME_WITHIN_HOURS,
             policy,
+            text: String::new(),
         }
     }
 

@@ -1,29 +1,37 @@
 //! The steps: the session says what to send and what to compute; here it meets the link and the threads.
 
 use std::{
+    collections::HashMap,
     fs::File,
-    io::{BufWriter, Write},
+    io::{BufReader, BufWriter, Read, Write},
     path::Path,
     sync::Arc,
 };
 
 use psi_core::{
     error::Error,
-    evidence,
+    evidence::{self, EvidenceChunk},
+    key::Role,
     mask::MaskedList,
+    merkle,
     message::{Close, Message},
-    session::{Answer, Exchange, JoinKey, JoinKeys, Outgoing, Received, Side, Verified},
+    plan::Chunk,
+    session::{Agreed, Answer, Exchange, JoinKey, JoinKeys, Outgoing, Received, Side, Verified},
+    transcript::{Answered, Transcript},
 };
 use tokio::task::JoinSet;
 
-use super::talk::Talk;
+use super::{checkpoint::Checkpoints, resume::shown_too_early, talk::Talk};
 use crate::{
-    durable,
+    clock::Clock,
+    durable::{self, NewFile},
     fault::{Code, Fault},
     pool::Pool,
     report::Progress,
     runs::storage,
 };
+
+const ROLES: [Role; 2] = [Role::Initiator, Role::Responder];
 
 /// Both sides' join keys of one list.
 pub(super) struct Keys {
@@ -34,10 +42,21 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// For lists of so many items, none of them known yet.
-    fn new(ours: u64, theirs: u64) -> Self {
-        let none = |items| vec![JoinKey::default(); items as usize];
-        Self { ours: none(ours), theirs: none(theirs) }
+    /// For the lists of this session, none of them known yet.
+    pub(super) fn none(agreed: &Agreed) -> Vec<Self> {
+        let none = |items: &u64| vec![JoinKey::default(); *items as usize];
+        let items = agreed.ours().items.iter().zip(&agreed.theirs().items);
+        items.map(|(ours, theirs)| Self { ours: none(ours), theirs: none(theirs) }).collect()
+    }
+
+    /// Puts the keys of a chunk among those of all lists.
+    pub(super) fn put(all: &mut [Self], side: Side, chunk: &Chunk, keys: &[JoinKey]) {
+        let of_list = &mut all[usize::from(chunk.list)];
+        let of_side = match side {
+            Side::Ours => &mut of_list.ours,
+            Side::Theirs => &mut of_list.theirs,
+        };
+        of_side[chunk.range()].copy_from_slice(keys);
     }
 }
 
@@ -59,24 +78,24 @@ pub(super) struct Steps<'a> {
     /// Of each list.
     pub(super) keys: Vec<Keys>,
     pub(super) close: Option<Close>,
-    items_done: u64,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) items_done: u64,
 }
 
-impl<'a> Steps<'a> {
-    pub(super) fn new(
-        exchange: Exchange,
-        lists: Arc<Vec<MaskedList>>,
-        pool: &'a Pool,
-        progress: &'a dyn Progress,
-        evidence: Option<Evidence>,
-        items: [&[u64]; 2],
-    ) -> Self {
-        let keys = items[0].iter().zip(items[1]).map(|(ours, theirs)| Keys::new(*ours, *theirs)).collect();
-        Self { exchange, lists, pool, progress, evidence, keys, close: None, items_done: 0 }
+impl Steps<'_> {
+    /// Runs until every step is signed by both. What had ended when it fails is durable.
+    pub(super) async fn run(&mut self, talk: &mut Talk) -> Result<(), Fault> {
+        let result = self.run_to_end(talk).await;
+        if result.is_err()
+            && let Err(fault) = self.checkpoints.sync(&self.exchange, self.evidence.as_mut()).await
+        {
+            tracing::warn!(%fault, "the last steps could not be made durable");
+        }
+        result
     }
 
-    /// Runs until every step is signed by both.
-    pub(super) async fn run(&mut self, talk: &mut Talk) -> Result<(), Fault> {
+    async fn run_to_end(&mut self, talk: &mut Talk) -> Result<(), Fault> {
         let mut tasks: JoinSet<Task> = JoinSet::new();
         let mut next: Option<Message> = None;
         let out = talk.out();
@@ -84,6 +103,8 @@ impl<'a> Steps<'a> {
             if next.is_none() {
                 next = self.next_message()?;
             }
+            let now = self.clock.monotonic();
+            self.checkpoints.note(&self.exchange, self.evidence.as_mut(), now).await?;
             if next.is_none() && self.exchange.is_finished() {
                 return self.evidence.take().map_or(Ok(()), Evidence::finish);
             }
@@ -115,6 +136,9 @@ impl<'a> Steps<'a> {
     }
 
     fn receive(&mut self, message: Message, tasks: &mut JoinSet<Task>) -> Result<(), Fault> {
+        if let Message::Statements(notes) = &message {
+            return Err(shown_too_early(notes));
+        }
         let lists = self.lists.clone();
         match self.exchange.receive(message)? {
             Received::Noted => {}
@@ -136,16 +160,14 @@ impl<'a> Steps<'a> {
     fn take(&mut self, task: Result<Task, tokio::task::JoinError>) -> Result<(), Fault> {
         let task = task.map_err(|error| Fault::new(Code::Unexpected, error.to_string()))?;
         let (done, keys) = task??;
-        let of_list = &mut self.keys[usize::from(keys.chunk.list)];
-        let side = match keys.side {
-            Side::Ours => &mut of_list.ours,
-            Side::Theirs => &mut of_list.theirs,
-        };
-        side[keys.chunk.range()].copy_from_slice(&keys.keys);
+        Keys::put(&mut self.keys, keys.side, &keys.chunk, &keys.keys);
         self.items_done += keys.keys.len() as u64;
         self.progress.done(self.items_done);
-        if let (Some(evidence), Some(chunk)) = (&mut self.evidence, &keys.evidence) {
-            evidence.write(&chunk.encode())?;
+        if !self.checkpoints.has(&keys.chunk) {
+            self.checkpoints.keys(&keys)?;
+            if let (Some(evidence), Some(chunk)) = (&mut self.evidence, &keys.evidence) {
+                evidence.write(&chunk.encode())?;
+            }
         }
         match done {
             Done::Answer(answer) => self.exchange.answered(answer),
@@ -162,7 +184,7 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    pub(super) fn create(path: &Path) -> Result<Self, Fault> {
+    fn create(path: &Path) -> Result<Self, Fault> {
         let file = durable::create_private(path).map_err(|error| storage(path, &error))?;
         let mut evidence = Self { file: BufWriter::with_capacity(1 << 20, file), path: path.into() };
         evidence.write(evidence::TITLE)?;
@@ -173,10 +195,70 @@ impl Evidence {
         self.file.write_all(bytes).map_err(|error| storage(&self.path, &error))
     }
 
+    /// What was written, to be made durable while more is written.
+    pub(super) fn written(&mut self) -> Result<Written, Fault> {
+        let file = self.file.flush().and_then(|()| self.file.get_ref().try_clone());
+        let file = file.map_err(|error| storage(&self.path, &error))?;
+        Ok(Written { file, path: self.path.clone() })
+    }
+
     fn finish(self) -> Result<(), Fault> {
         let Self { file, path } = self;
         let synced =
             file.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(|file| file.sync_all());
         synced.map_err(|error| storage(&path, &error))
+    }
+}
+
+/// Evidence that is in the file, but perhaps not durable.
+pub(super) struct Written {
+    file: File,
+    path: std::path::PathBuf,
+}
+
+impl Written {
+    pub(super) fn sync(&self) -> Result<(), Fault> {
+        self.file.sync_data().map_err(|error| storage(&self.path, &error))
+    }
+}
+
+impl Evidence {
+    /// Begins the file, or goes on with one that a process left: what belongs to no step of this transcript will come again.
+    pub(super) fn open(path: &Path, transcript: &Transcript) -> Result<Self, Fault> {
+        match path.exists() {
+            true => Self::reopen(path, transcript),
+            false => Self::create(path),
+        }
+    }
+
+    fn reopen(path: &Path, transcript: &Transcript) -> Result<Self, Fault> {
+        let failed = |error: std::io::Error| storage(path, &error);
+        let sides = transcript.steps.iter().flat_map(|step| ROLES.into_iter().zip(&step.record.sides));
+        let mut due: HashMap<(u8, u16, u32), &Answered> = sides
+            .flat_map(|(role, side)| side.iter().map(move |a| ((role.code(), a.list, a.index), a)))
+            .collect();
+        let mut input = BufReader::with_capacity(1 << 20, File::open(path).map_err(failed)?);
+        let mut output = BufWriter::with_capacity(1 << 20, NewFile::create(path).map_err(failed)?);
+        output.write_all(evidence::TITLE).map_err(failed)?;
+        // The file may end anywhere after what was made durable with the last step, also in its title.
+        let titled = input.read_exact(&mut vec![0; evidence::TITLE.len()]).is_ok();
+        while titled && let Ok(Some(chunk)) = EvidenceChunk::read_from(&mut input) {
+            let key = (chunk.role.code(), chunk.list, chunk.index);
+            let same = |answered: &&Answered| {
+                merkle::leaf_hash(&chunk.masked) == answered.masked
+                    && merkle::leaf_hash(&chunk.answers) == answered.answers
+            };
+            if due.get(&key).is_some_and(same) {
+                due.remove(&key);
+                output.write_all(&chunk.encode()).map_err(failed)?;
+            }
+        }
+        if let Some((_, list, index)) = due.keys().next() {
+            let message = format!("{}: list {list}, chunk {index} is missing or changed", path.display());
+            return Err(Fault::new(Code::State, message));
+        }
+        output.into_inner().map_err(|error| failed(error.into_error()))?.commit_over().map_err(failed)?;
+        let file = File::options().append(true).open(path).map_err(failed)?;
+        Ok(Self { file: BufWriter::with_capacity(1 << 20, file), path: path.into() })
     }
 }

@@ -113,6 +113,12 @@ impl Lease {
         self.tell();
     }
 
+    /// The peer was lost, and is to be called again.
+    pub(super) fn calls(&mut self) {
+        self.holder.calling = true;
+        self.tell();
+    }
+
     /// Only for others to read: a run does not depend on it.
     fn tell(&self) {
         let text = serde_json::to_vec(&self.holder).unwrap_or_default();

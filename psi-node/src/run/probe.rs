@@ -24,7 +24,7 @@ use crate::{
 pub async fn ask(node: &Node, name: &str, connection: &Connection) -> Result<(), Fault> {
     let config = node.config();
     let job = config.job(name)?;
-    let mut talk = Talk::new(connection.session());
+    let mut talk = Talk::new(connection.session(), node.conversations().begin());
     let question = hello(node, name, job, Role::Initiator, empty(job), ChainHead::default())?;
     let answer = match talk.send(Message::Hello(question)).await {
         Ok(()) => talk.receive().await,

@@ -6,13 +6,15 @@ use super::{Run, lease};
 use crate::{
     fault::Fault,
     policy::Request,
-    runs::{Attempt, AttemptList, Attempts, State},
+    runs::{Attempt, AttemptList, AttemptRows, Attempts, State},
 };
 
 /// The record of this attempt.
 pub(super) struct Record {
     attempts: Attempts,
     pub(super) attempt: Attempt,
+    /// Whether what the run needs to go on is durable.
+    pub(super) kept: bool,
 }
 
 impl Record {
@@ -28,9 +30,23 @@ impl Record {
             lists: lists(agreed),
             state: State::Agreed,
             output: run.output(id),
+            rows: None,
+            resumed: 0,
             error: None,
         };
-        Self { attempts: Attempts::of(run.node.home()), attempt }
+        Self { attempts: Attempts::of(run.node.home()), attempt, kept: false }
+    }
+
+    /// The record of a run that goes on.
+    pub(super) fn resumed(run: &Run<'_>, attempt: Attempt) -> Self {
+        Self { attempts: Attempts::of(run.node.home()), attempt, kept: true }
+    }
+
+    /// The peer wants to go on as well.
+    pub(super) fn resume(&mut self) -> Result<(), Fault> {
+        self.attempt.resumed += 1;
+        self.attempt.error = None;
+        self.write()
     }
 
     /// From here on the attempt counts, if the policy still allows it: no other run charges the ledger meanwhile.
@@ -46,8 +62,9 @@ impl Record {
         self.attempts.write(&self.attempt)
     }
 
-    /// What was found, in the order of the lists.
-    pub(super) fn matched(&mut self, matches: &[u64]) {
+    /// What was found, in the order of the lists, and what became of the rows.
+    pub(super) fn joined(&mut self, matches: &[u64], rows: AttemptRows) {
+        self.attempt.rows = Some(rows);
         for (list, matches) in self.attempt.lists.iter_mut().zip(matches) {
             list.matches = Some(*matches);
         }

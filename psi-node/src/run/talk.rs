@@ -10,6 +10,7 @@ use std::{
 use psi_core::message::{Message, Working};
 use tokio::{sync::mpsc, task::JoinHandle, time};
 
+use super::stop::{Asker, Stop};
 use crate::{
     fault::{Code, Fault},
     link::{Frame, Link, LinkError, LinkReceiver},
@@ -29,10 +30,12 @@ pub(super) struct Talk {
     receiver: LinkReceiver,
     /// A message that came while we computed.
     early: Option<Message>,
+    /// Ends everything that waits here.
+    stop: Stop,
 }
 
 impl Talk {
-    pub(super) fn new(link: Link) -> Self {
+    pub(super) fn new(link: Link, stop: Stop) -> Self {
         let (out, mut frames) = mpsc::channel::<Frame>(QUEUE);
         let mut sender = link.sender;
         let sending = tokio::spawn(async move {
@@ -41,7 +44,17 @@ impl Talk {
             }
             sender.end().await
         });
-        Self { out, sending, receiver: link.receiver, early: None }
+        Self { out, sending, receiver: link.receiver, early: None, stop }
+    }
+
+    /// Whoever has it can end everything that waits here.
+    pub(super) fn asker(&self) -> Asker {
+        self.stop.asker()
+    }
+
+    /// The conversation is about this run.
+    pub(super) fn name(&self, run: &str) {
+        self.stop.name(run);
     }
 
     /// Queues a message; waits while the queue is full.
@@ -63,7 +76,11 @@ impl Talk {
             return Ok(message);
         }
         loop {
-            match Message::try_from(self.receiver.receive().await?)? {
+            let frame = tokio::select! {
+                frame = self.receiver.receive() => frame?,
+                fault = self.stop.asked() => return Err(fault),
+            };
+            match Message::try_from(frame)? {
                 Message::Working(_) => {}
                 Message::Refusal(refusal) => return Err(Fault::refused_by_peer(&refusal)),
                 message => return Ok(message),
@@ -114,6 +131,10 @@ impl Talk {
 
     /// Tells the peer why we end the conversation; whether it hears is not for us to wait long for.
     pub(super) async fn refuse(mut self, fault: &Fault) {
+        // A peer that has called anew hears it there.
+        if self.stop.is_asked() && fault.code == Code::Cut {
+            return;
+        }
         let farewell = async {
             if self.out.send(Message::Refusal(fault.refusal()).into()).await.is_ok() {
                 drop(self.out);

@@ -1,0 +1,411 @@
+//! Going on with a run whose connection or process ended (docs/PROTOCOL.md, "Resume"): by calling the peer again, or when
+//! it calls; and giving up runs that nothing can come of any more.
+
+use std::{sync::Arc, time::Duration};
+
+use psi_core::{
+    error::{Error, Fault as Breach, Incompatible, Place},
+    message::{ChainHead, Message, Resume},
+    session::{Closing, Common},
+    statement::Statement,
+};
+
+use super::{
+    Finished, Ready, Run, Signature, Start,
+    kept::{Kept, Shelf, Standing, Steps},
+    lease::{self, Lease},
+    list::{Counts, Files},
+    pauses::Pauses,
+    record::Record,
+    talk::Talk,
+};
+use crate::{
+    fault::{Code, Fault},
+    node::Node,
+    output::{self, Prepared},
+    report::{Progress, Silent, Summary},
+    runs::{self, Attempt, Attempts, Runs, State},
+    tls::accept,
+};
+
+/// How long a peer that calls anew waits for its old conversation here to end.
+const HANDOVER: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(20);
+
+impl Run<'_> {
+    /// The run of this job that can go on, if there is one; those that can't any more are given up.
+    pub(super) fn unfinished(&self) -> Result<Option<String>, Fault> {
+        let mut found = None;
+        for attempt in Attempts::of(self.node.home()).open(&self.job_name)? {
+            match self.reason_to_give_up(&attempt) {
+                None => found = Some(attempt.run_id),
+                // Nothing is left of it but what the peer may sign some day.
+                Some(_) if attempt.state == State::Closing && !is_kept(self.node, &attempt) => {}
+                Some(reason) => give_up(self.node, attempt, &reason)?,
+            }
+        }
+        Ok(found)
+    }
+
+    fn reason_to_give_up(&self, attempt: &Attempt) -> Option<String> {
+        if attempt.state == State::Agreed && !is_kept(self.node, attempt) {
+            return Some("its process ended when nothing was disclosed yet".to_owned());
+        }
+        if attempt.peer_key != self.peer.key.to_string() {
+            return Some("the job is with another peer now".to_owned());
+        }
+        let hours = self.job.resume_within_hours;
+        is_late(self.node, attempt, hours).then(|| format!("it was unfinished for more than {hours} hours"))
+    }
+
+    /// Goes on with an unfinished run, and tries again for as long as the job says.
+    pub(super) async fn go_on(&self, id: &str) -> Result<Summary, Fault> {
+        match self.resume(id).await {
+            Err(fault) => self.persist(id, fault).await,
+            done => done,
+        }
+    }
+
+    /// Tries again to go on, with growing pauses, until the run is over or the time for it is.
+    pub(super) async fn persist(&self, id: &str, mut fault: Fault) -> Result<Summary, Fault> {
+        let attempts = Attempts::of(self.node.home());
+        let limit = Duration::from_secs(u64::from(self.job.retry_minutes) * 60);
+        let pauses = || Pauses::within(limit, self.node.settings().retry_pause);
+        let resumed = || attempts.read(id).map(|attempt| attempt.map_or(0, |attempt| attempt.resumed));
+        let (mut next, mut before) = (pauses(), resumed()?);
+        while fault.resumable && matches!(fault.exit(), 6 | 11) {
+            let Some(pause) = next.next() else { break };
+            tracing::warn!(run = id, code = %fault.code, %fault, seconds = pause.as_secs_f64(), "the run will go on");
+            self.calls();
+            let waited = async {
+                self.node.clock().sleep(pause).await;
+                Ok(())
+            };
+            lease::unless_claimed(self.node, &self.job_name, waited).await?;
+            fault = match self.resume(id).await {
+                Err(fault) => fault,
+                done => return done,
+            };
+            // The peer was there: the time for a peer that is not begins anew.
+            if resumed()? > before {
+                (next, before) = (pauses(), resumed()?);
+            }
+        }
+        Err(fault)
+    }
+
+    /// Calls the peer to go on with a run.
+    async fn resume(&self, id: &str) -> Result<Summary, Fault> {
+        let attempt = Attempts::of(self.node.home()).read(id)?;
+        let attempt = attempt.ok_or_else(|| Fault::new(Code::State, format!("run {id} has no record")))?;
+        let target = self.target()?;
+        let met = async {
+            let kept = self.kept(attempt).await?;
+            // Whatever keeps us from the peer leaves the run as it is.
+            let (talk, connection) = self.connect(&target).await.map_err(Fault::of_kept_run)?;
+            Ok((kept, talk, connection))
+        };
+        let (kept, talk, connection) = lease::unless_claimed(self.node, &self.job_name, met).await?;
+        let start = Start::Resumed { kept: Box::new(kept), theirs: None };
+        self.converse(talk, start, connection.traffic()).await
+    }
+
+    /// The run as it was kept, if it may go on with the job as it is configured now.
+    async fn kept(&self, attempt: Attempt) -> Result<Kept, Fault> {
+        let shelf = Shelf::of(self.node);
+        let kept = self.node.pool().run(move || Kept::read(shelf, attempt)).await??;
+        let changed = kept.agreed().is_some_and(|agreed| {
+            let ours = agreed.ours();
+            ours.terms != self.job.terms() || ours.agreement != self.job.agreement
+        });
+        if changed {
+            return self.over(kept.attempt, "the job's terms were changed");
+        }
+        if self.head()? != kept.previous() {
+            return self.over(kept.attempt, "the chain of statements has gone on without it");
+        }
+        if kept.attempt.state != State::Closing {
+            output::check(&kept.attempt.output).map_err(|error| Fault::from(error).of_kept_run())?;
+        }
+        Ok(kept)
+    }
+
+    fn over<T>(&self, attempt: Attempt, reason: &str) -> Result<T, Fault> {
+        let message = format!("run {} can't go on: {reason}", attempt.run_id);
+        give_up(self.node, attempt, reason)?;
+        Err(Fault::new(Code::SessionOver, message))
+    }
+
+    /// Where our chain with this peer for this job ends.
+    fn head(&self) -> Result<ChainHead, Fault> {
+        let us = self.node.identity().public_key();
+        let chain = Runs::of(self.node.home()).chain(us, self.peer.key, &self.job_name)?;
+        Ok(chain.last().map(|link| link.statement.head()).unwrap_or_default())
+    }
+
+    /// The conversation of a run that goes on, to its end.
+    pub(super) async fn resumed(
+        &self,
+        talk: &mut Talk,
+        mut kept: Kept,
+        theirs: Option<Resume>,
+    ) -> Result<Finished, Fault> {
+        let span = tracing::Span::current();
+        span.record("run", &kept.attempt.run_id).record("job", &self.job_name);
+        talk.name(&kept.attempt.run_id);
+        self.met(&kept.attempt.run_id);
+        let (files, openable) = (Files::of(self.node.home(), &kept.attempt.run_id), kept.openable());
+        let mut record = Record::resumed(self, kept.attempt.clone());
+        let result = match self.meet(talk, &mut kept, theirs).await {
+            Ok(met) => {
+                record.resume()?;
+                tracing::info!(run = kept.attempt.run_id, times = record.attempt.resumed, "the run goes on");
+                match met {
+                    Met::Statement(note) => self.shown(kept, &note, &mut record),
+                    Met::At(common) => self.after_meeting(talk, kept, common, &mut record).await,
+                }
+            }
+            Err(fault) => Err(fault),
+        };
+        match result {
+            Err(fault) if matches!(fault.code, Code::SessionOver | Code::SetBack) => {
+                give_up(self.node, record.attempt, &fault.to_string())?;
+                Err(fault)
+            }
+            result => self.conclude(result, &files, openable, &mut record),
+        }
+    }
+
+    /// Both say how far they have the session.
+    async fn meet(&self, talk: &mut Talk, kept: &mut Kept, theirs: Option<Resume>) -> Result<Met, Fault> {
+        let ours = kept.resume();
+        if let Some(theirs) = theirs {
+            let common = kept.rejoin(Message::Resume(theirs))?;
+            talk.send(ours).await?;
+            return Ok(Met::At(common));
+        }
+        talk.send(ours).await?;
+        match talk.receive().await? {
+            Message::Statements(mut notes) if notes.len() == 1 => Ok(Met::Statement(notes.remove(0))),
+            theirs => kept.rejoin(theirs).map(Met::At),
+        }
+    }
+
+    /// The peer has both signatures, and shows them.
+    fn shown(&self, kept: Kept, note: &[u8], record: &mut Record) -> Result<Finished, Fault> {
+        let Standing::Closing(closing, _) = kept.standing else { return Err(shown_too_early(&[note])) };
+        let prepared = Prepared::of(&record.attempt.output, &record.attempt.run_id)?;
+        let counts = Counts::of(&record.attempt);
+        self.release(&closing.accept_note(note)?, &prepared, counts, record)
+    }
+
+    async fn after_meeting(
+        &self,
+        talk: &mut Talk,
+        kept: Kept,
+        common: Common,
+        record: &mut Record,
+    ) -> Result<Finished, Fault> {
+        let Kept { standing, private, .. } = kept;
+        if let Standing::Closing(closing, close) = standing {
+            let prepared = Prepared::of(&record.attempt.output, &record.attempt.run_id)?;
+            let counts = Counts::of(&record.attempt);
+            let signature = Signature { closing: *closing, close, early: None, prepared, counts };
+            return self.after_join(talk, signature, record).await;
+        }
+        let private = private.ok_or_else(|| Fault::new(Code::State, "the run's sealed files are gone"))?;
+        if common.lacks_commit
+            && let Some(commit) = standing.commit()
+        {
+            talk.send(commit).await?;
+        }
+        let seal_key = self.node.seal_key().clone();
+        let read = self.node.pool().run(move || standing.with_lists(private, &seal_key));
+        let (standing, seed, list, lists) = talk.meanwhile(async { read.await? }, &0.into(), 0).await?;
+        let lists = Arc::new(lists);
+        match standing {
+            Standing::Agreed(agreed) => self.after_agreement(talk, agreed, list, seed, record).await,
+            Standing::Committed(committed) => self.after_commit(talk, committed, list, lists, record).await,
+            Standing::Exchange(steps) => {
+                let Steps { exchange, checkpoints, keys, evidence } = *steps;
+                let matches = signed_matches(&record.attempt);
+                let ready = Ready { exchange, list, lists, keys, evidence, checkpoints, matches };
+                self.after_commits(talk, ready, record).await
+            }
+            Standing::Closing(..) => Err(Fault::new(Code::Unexpected, "a run that is signed has no lists")),
+        }
+    }
+
+    /// Shows the peer the statement of a run that is finished here, until it has it.
+    pub(super) async fn offer(&self, id: &str) {
+        let limit = Duration::from_secs(u64::from(self.job.retry_minutes) * 60);
+        for pause in Pauses::within(limit, self.node.settings().retry_pause) {
+            match self.offer_once(id).await {
+                Ok(()) => return,
+                Err(fault) if !matches!(fault.exit(), 6 | 11) => return not_confirmed(id, &fault),
+                Err(fault) => not_confirmed(id, &fault),
+            }
+            self.node.clock().sleep(pause).await;
+        }
+    }
+
+    async fn offer_once(&self, id: &str) -> Result<(), Fault> {
+        let (transcript, note) = Runs::of(self.node.home()).read(id)?;
+        let (closing, _) = Closing::restore(&transcript, &note, self.node.identity()).map_err(Error::from)?;
+        let (mut talk, _connection) = self.connect(&self.target()?).await?;
+        talk.send(closing.resume()).await?;
+        match talk.receive().await? {
+            Message::Statements(notes) if notes == [note.clone()] => {}
+            theirs => {
+                closing.rejoin(theirs)?;
+                talk.send(Message::Statements(vec![note])).await?;
+            }
+        }
+        talk.end().await?;
+        self.confirmed(id)
+    }
+}
+
+fn not_confirmed(run: &str, fault: &Fault) {
+    tracing::warn!(run, code = %fault.code, %fault, "complete, peer unconfirmed: it may lack our signature");
+}
+
+/// What both have, as they say when they meet again.
+enum Met {
+    /// Both have kept so many steps.
+    At(Common),
+    /// The peer has the statement with both signatures.
+    Statement(Vec<u8>),
+}
+
+/// Our signature under a statement that we know nothing of.
+pub(super) fn shown_too_early(notes: &[impl AsRef<[u8]>]) -> Fault {
+    let statement = notes.first().map(|note| Statement::from_note(note.as_ref()));
+    match statement {
+        Some(Ok(_)) => Error::from(Incompatible::RolledBack { what: "the statement" }).into(),
+        _ => Breach::Signature.at(Place::Statements).into(),
+    }
+}
+
+/// Finds the run that a peer wants to go on with; `None` if it is finished here, and the peer has been shown so.
+pub(super) async fn answer<'a>(
+    node: &'a Node,
+    caller: &accept::Peer,
+    talk: &mut Talk,
+    resume: Resume,
+    progress: Arc<dyn Progress>,
+) -> Result<Option<(Run<'a>, Start)>, Fault> {
+    if !caller.key.verifies(&resume.signed_bytes(), &resume.signature) {
+        return Err(Breach::Signature.at(Place::Resume).into());
+    }
+    let attempt = find(node, caller, &resume)?;
+    if matches!(attempt.state, State::Complete | State::Unconfirmed) {
+        return show(node, talk, &resume, attempt).await.map(|()| None);
+    }
+    let run = take_over(node, caller, &attempt, progress).await?;
+    run.unfinished()?;
+    // The conversation that was under way until now may have brought it to its end.
+    let attempt = find(node, caller, &resume)?;
+    match attempt.state {
+        State::Complete | State::Unconfirmed => show(node, talk, &resume, attempt).await.map(|()| None),
+        state if state.is_open() => {
+            let kept = Box::new(run.kept(attempt).await?);
+            Ok(Some((run, Start::Resumed { kept, theirs: Some(resume) })))
+        }
+        _ => {
+            let why = attempt.error.unwrap_or_default();
+            Err(Fault::new(Code::SessionOver, format!("run {} can't go on: {why}", attempt.run_id)))
+        }
+    }
+}
+
+fn find(node: &Node, caller: &accept::Peer, resume: &Resume) -> Result<Attempt, Fault> {
+    let mut attempts = Attempts::of(node.home()).of_session(&resume.sid, caller.key)?;
+    attempts.pop().ok_or_else(|| {
+        let message = "the peer goes on with a session of which this node has no record: was its folder restored from a copy?";
+        Fault::new(Code::SetBack, message).with_place("session")
+    })
+}
+
+/// The lease of a run, as soon as the conversation that has it here has made room for the peer that called anew.
+async fn take_over<'a>(
+    node: &'a Node,
+    caller: &accept::Peer,
+    attempt: &Attempt,
+    progress: Arc<dyn Progress>,
+) -> Result<Run<'a>, Fault> {
+    let anew = Fault::new(Code::Cut, "the peer has called anew");
+    let until = match node.conversations().stop_run(&attempt.run_id, &anew) {
+        true => node.clock().monotonic() + HANDOVER,
+        false => Duration::ZERO,
+    };
+    loop {
+        match Lease::to_answer(node, &attempt.job, caller.key).await {
+            Err(fault) if fault.code == Code::Busy && node.clock().monotonic() < until => {
+                node.clock().sleep(LOOK).await;
+            }
+            lease => return Run::claim(node, &attempt.job, lease?, progress),
+        }
+    }
+}
+
+async fn show(node: &Node, talk: &mut Talk, resume: &Resume, attempt: Attempt) -> Result<(), Fault> {
+    let note = Runs::of(node.home()).note(&attempt.run_id)?;
+    if Statement::of_note(&note).is_ok_and(|statement| statement.sid != resume.sid) {
+        return Err(Fault::new(Code::SessionOver, "the peer goes on with a session that is not ours"));
+    }
+    talk.send(Message::Statements(vec![note])).await?;
+    Attempts::of(node.home()).write(&Attempt { state: State::Complete, ..attempt })
+}
+
+/// Gives up an unfinished run, whose lease the caller has: the record and its charge stay, the keys go.
+///
+/// # Errors
+/// [`Code::Storage`].
+pub fn give_up(node: &Node, attempt: Attempt, reason: &str) -> Result<(), Fault> {
+    let attempts = Attempts::of(node.home());
+    if attempt.state == State::Committed
+        && let Ok(kept) = Kept::read(Shelf::of(node), attempt.clone())
+        && let Some(transcript) = kept.transcript()
+    {
+        attempts.keep_transcript(&attempt.run_id, &transcript)?;
+    }
+    attempts.abandon(attempt, reason)
+}
+
+/// Gives up the runs of all jobs that were unfinished for longer than their jobs allow.
+pub fn expire(node: &Node) {
+    for (name, job) in &node.config().jobs {
+        let attempts = Attempts::of(node.home()).open(name).unwrap_or_default();
+        let late =
+            |attempt: &Attempt| is_late(node, attempt, job.resume_within_hours) && is_kept(node, attempt);
+        if !attempts.iter().any(late) {
+            continue;
+        }
+        // One that is under way has the lease, and is left alone.
+        let looked = Lease::to_call(node, name)
+            .and_then(|lease| Run::claim(node, name, lease, Arc::new(Silent)))
+            .and_then(|run| run.unfinished());
+        if let Err(fault) = looked
+            && fault.code != Code::Busy
+        {
+            tracing::error!(job = name, code = %fault.code, %fault, "an unfinished run can't be given up");
+        }
+    }
+}
+
+/// Whether what the run needs to go on is there.
+fn is_kept(node: &Node, attempt: &Attempt) -> bool {
+    Files::of(node.home(), &attempt.run_id).are_kept()
+}
+
+fn is_late(node: &Node, attempt: &Attempt, hours: u32) -> bool {
+    let since = attempt.committed.unwrap_or_else(|| runs::started(&attempt.run_id));
+    node.now() > since.saturating_add(u64::from(hours) * 3600)
+}
+
+/// The matches of a run that we have signed.
+fn signed_matches(attempt: &Attempt) -> Option<Vec<u64>> {
+    let signed = attempt.state == State::Closing;
+    signed.then(|| attempt.lists.iter().map(|list| list.matches.unwrap_or_default()).collect())
+}
