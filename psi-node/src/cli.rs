@@ -12,6 +12,7 @@ mod doctor;
 mod id;
 mod init;
 mod job;
+mod list;
 mod notify;
 mod peer;
 mod print;
@@ -105,6 +106,9 @@ enum Command {
     /// Say what is exchanged with whom
     #[command(subcommand)]
     Job(job::Command),
+    /// Look at a list before anything is agreed
+    #[command(subcommand)]
+    List(list::Command),
     /// Do one exchange
     Run(run::Args),
     /// Look at what was run
@@ -147,6 +151,7 @@ impl Command {
             Self::Id(args) => args.execute(&global.home()),
             Self::Peer(command) => command.execute(&global.home()),
             Self::Job(command) => command.execute(&global.home()),
+            Self::List(command) => command.execute(),
             Self::Run(args) => args.execute(&global.home(), &global.psi()),
             Self::Runs(command) => command.execute(&global.home()),
             Self::Budget(command) => command.execute(&global.home()),
