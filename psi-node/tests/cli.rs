@@ -187,6 +187,52 @@ fn a_peer_that_serves_answers_a_ping() {
     }
 }
 
+fn add_job(home: &Path, peer: &str, more: &[&str]) {
+    let job = ["job", "add", "agents", "--peer", peer, "--column", "phone", "--profile", "cn.mobile/1"];
+    let output_file = home.join("out.csv");
+    let add = output(home, &[&job[..], &["--output", output_file.to_str().unwrap()], more].concat());
+    assert!(add.status.success(), "{}", String::from_utf8_lossy(&add.stderr));
+}
+
+#[test]
+fn a_list_from_standard_input_gives_its_own_rows_as_the_result() {
+    let (a, b) = (node("bank-a"), node("bank-b"));
+    introduce(a.path(), b.path(), None);
+    let list = b.path().join("list.csv");
+    fs::write(&list, "phone\n13900000001\n13900000003\n").unwrap();
+    add_job(b.path(), "bank-a", &["--input", list.to_str().unwrap()]);
+    let (mut child, _stdout, address) = serve(b.path());
+    introduce(b.path(), a.path(), Some(&address));
+    add_job(a.path(), "bank-b", &["--input", "-", "--format", "tsv"]);
+    let mut run = psi(a.path());
+    let pipes =
+        run.args(["run", "agents"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut run = pipes.spawn().unwrap();
+    let rows = "no\tphone\n1\t13900000001\n2\t13900000002\n";
+    run.stdin.take().unwrap().write_all(rows.as_bytes()).unwrap();
+    let run = run.wait_with_output().unwrap();
+    signal(&child, Signal::SIGTERM);
+    assert!(child.wait().unwrap().success());
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    assert_eq!(fs::read_to_string(a.path().join("out.csv")).unwrap(), "no,phone\n1,13900000001\n");
+}
+
+#[test]
+fn a_called_node_has_no_standard_input() {
+    let (a, b) = (node("bank-a"), node("bank-b"));
+    introduce(b.path(), a.path(), None);
+    add_job(a.path(), "bank-b", &["--input", "-"]);
+    let (mut child, _stdout, address) = serve(a.path());
+    introduce(a.path(), b.path(), Some(&address));
+    let list = b.path().join("list.csv");
+    fs::write(&list, "phone\n13900000001\n").unwrap();
+    add_job(b.path(), "bank-a", &["--input", list.to_str().unwrap()]);
+    let run = output(b.path(), &["run", "agents"]);
+    signal(&child, Signal::SIGTERM);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(run.status.code(), Some(8), "{}", String::from_utf8_lossy(&run.stderr));
+}
+
 #[test]
 fn a_peer_that_does_not_serve_is_unreachable() {
     let (a, b) = (node("bank-a"), node("bank-b"));
