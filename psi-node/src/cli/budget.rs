@@ -74,7 +74,14 @@ fn spent(of: &Standing) -> String {
 /// A type that this version doesn't know has no space to compare with.
 fn reach(peer: &str, of: &Standing) -> String {
     let Ok(profile) = of.profile.parse::<Profile>() else { return String::new() };
-    format!("\n{}\n", job::testable(peer, &[profile], of.reach))
+    match profile.space() {
+        Some(_) => format!("\n{}\n", job::testable(peer, &[profile], of.reach)),
+        // Without a share nothing else would say which type it is about.
+        None => format!(
+            "\nAt these limits {peer} can test {} identifiers of {profile} of its choice a year.\n",
+            print::grouped(of.reach.into())
+        ),
+    }
 }
 
 fn table(rows: impl Iterator<Item = (String, String)>) -> String {

@@ -163,9 +163,9 @@ fn said(statement: &Statement, pinned: Option<&[NamedKey; 2]>) -> String {
     }
     for (profile, ([initiator, responder], matches)) in statement.terms.profiles.iter().zip(&statement.lists)
     {
-        let counts = [initiator.items, responder.items, *matches].map(|number| print::grouped(number.into()));
-        let [initiator, responder, matches] = counts;
-        rows.push(("list", format!("{profile}: {initiator} and {responder} items, {matches} matches")));
+        let [initiator, responder] = [initiator, responder].map(|side| print::grouped(side.items.into()));
+        let matches = print::count(*matches, "match", "matches");
+        rows.push(("list", format!("{profile}: {initiator} and {responder} items, {matches}")));
     }
     rows.push(("proved", if statement.terms.proved { "every answer" } else { "no" }.to_owned()));
     rows.push(("statement", format!("number {} of these two for this job", statement.head().height)));
