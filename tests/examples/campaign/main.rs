@@ -14,6 +14,7 @@
 
 mod cuts;
 mod figures;
+mod flips;
 mod frozen;
 mod kills;
 mod stage;
@@ -56,6 +57,8 @@ enum Campaign {
     Cuts,
     /// A peer that is stopped (SIGSTOP) in the middle
     Frozen,
+    /// Every bit flip and truncation of what a small run left
+    Flips,
 }
 
 type Case = Pin<Box<dyn Future<Output = Result<Figures, String>> + Send>>;
@@ -66,6 +69,7 @@ impl Campaign {
             Self::Kills => 50,
             Self::Cuts => 600,
             Self::Frozen => 4,
+            Self::Flips => 1,
         }
     }
 
@@ -74,6 +78,7 @@ impl Campaign {
             Self::Kills => Box::pin(kills::case(psi, chance)),
             Self::Cuts => Box::pin(cuts::case(psi, chance)),
             Self::Frozen => Box::pin(frozen::case(psi, chance)),
+            Self::Flips => Box::pin(flips::case(psi, chance)),
         }
     }
 
