@@ -465,11 +465,7 @@ impl Attempts {
     /// [`Code::Storage`].
     pub fn abandon(&self, attempt: Attempt, reason: &str) -> Result<(), Fault> {
         tracing::warn!(run = attempt.run_id, reason, "the run is given up");
-        let folder = self.home.private().join(&attempt.run_id);
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(storage(&folder, &error)),
-            _ => {}
-        }
+        self.remove_private(&attempt.run_id)?;
         let error = Some(format!("abandoned: {reason}"));
         if attempt.state == State::Closing {
             return self.write(&Attempt { error, ..attempt });
@@ -477,6 +473,17 @@ impl Attempts {
         Runs::of(&self.home).discard(&attempt.run_id);
         Prepared::of(&attempt.output, &attempt.run_id)?.discard()?;
         self.write(&Attempt { state: State::Abandoned, error, ..attempt })
+    }
+
+    /// Removes a run's sealed files. Threads of a conversation that was cut may still be writing: without the folder's name they
+    /// come to nothing.
+    fn remove_private(&self, run_id: &str) -> Result<(), Fault> {
+        let folder = self.home.private().join(run_id);
+        let gone = self.home.private().join(format!(".gone-{run_id}"));
+        match fs::rename(&folder, &gone).and_then(|()| fs::remove_dir_all(&gone)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(storage(&folder, &error)),
+            _ => Ok(()),
+        }
     }
 
     /// Releases the result of a run whose statement has both signatures now.

@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 use super::random;
 use crate::{
     config::Job,
-    durable,
+    durable::{self, NewFile},
     fault::{Code, Fault},
     home::Home,
     input::{self, Loaded, LoadedList, Rejects, RowMap, Source, Spec},
@@ -393,15 +393,15 @@ impl Files {
         &self,
         seal_key: &SealKey,
         what: Content,
-        write: impl FnOnce(&mut BufWriter<SealedWriter<File>>) -> std::io::Result<()>,
+        write: impl FnOnce(&mut BufWriter<SealedWriter<NewFile>>) -> std::io::Result<()>,
     ) -> Result<(), Fault> {
         let path = self.folder.join(what.file());
         let owner = what.owner(&self.run_id);
-        // A run that goes on may have been in the middle of it.
-        let sealed = durable::remove(&path).and_then(|()| durable::create_private(&path)).and_then(|file| {
+        // Under its name it is whole, whoever else is still at it: the threads of a conversation that was cut may be.
+        let sealed = NewFile::create(&path).and_then(|file| {
             let mut out = BufWriter::new(SealedWriter::new(file, seal_key, what.label(&owner))?);
             write(&mut out)?;
-            out.into_inner().map_err(std::io::IntoInnerError::into_error)?.finish()?.sync_all()
+            out.into_inner().map_err(std::io::IntoInnerError::into_error)?.finish()?.commit_over()
         });
         sealed.map_err(|error| storage(&path, &error))
     }
