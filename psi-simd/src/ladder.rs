@@ -191,16 +191,16 @@ impl<L: Lane> Kernel<L> for Climb<'_, L> {
             let (da, cb) = (d.mul_wide(a), c.mul_wide(b));
             let (squared_plus, squared_minus) = (plus.square_wide(), minus.square_wide());
 
-            let sum = da.add(cb).carry();
-            let difference = da.sub(cb).carry();
-            let (x, z) = (sum.square_wide(), u.mul_wide(difference.square()));
-            (c, d) = (x.add(z).carry(), x.sub(z).carry());
-
+            // The doubling and the addition take turns, so that what one waits for is hidden by the other.
             let (aa, bb) = (squared_plus.carry(), squared_minus.carry());
             let e = squared_plus.sub(squared_minus).carry();
+            let (sum, difference) = (da.add(cb).carry(), da.sub(cb).carry());
             let scaled = e.mul_small_add((MONTGOMERY_A + 2) / 4, bb).carry();
-            let (x, z) = (aa.mul_wide(bb), e.mul_wide(scaled));
-            (a, b) = (x.add(z).carry(), x.sub(z).carry());
+            let squared = difference.square();
+            let (doubled_x, added_z) = (aa.mul_wide(bb), u.mul_wide(squared));
+            let (doubled_z, added_x) = (e.mul_wide(scaled), sum.square_wide());
+            (a, b) = (doubled_x.add(doubled_z).carry(), doubled_x.sub(doubled_z).carry());
+            (c, d) = (added_x.add(added_z).carry(), added_x.sub(added_z).carry());
         }
         Multiples { plus: (a, c), minus: (b, d) }
     }
