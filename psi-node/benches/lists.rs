@@ -1,14 +1,16 @@
 //! Rows a second: reading and canonicalising each kind of source, with and without the sealed copy, and building sets.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use psi_core::identifier::{Profile, SetBuilder};
-use psi_core::session::JoinKey;
+use psi_core::plan::{Chunk, MAX_CHUNK};
+use psi_core::session::{JoinKey, Side};
 use psi_node::input::{self, Encoding, Key, Limits, Spec};
-use psi_node::join::join;
+use psi_node::join::{Sizes, join};
+use psi_node::journal::{Finished, Journal, Keys, Record};
 use psi_node::seal::{Label, SealKey, SealedWriter};
 
 const ROWS: u64 = 1_000_000;
@@ -147,13 +149,32 @@ fn build_set(bencher: Bencher) {
     });
 }
 
-#[divan::bench(sample_count = 5)]
-fn join_keys(bencher: Bencher) {
+/// From the journal, as a run does it: once with all of the peer's keys in memory, once with a quarter at a time.
+#[divan::bench(sample_count = 5, args = [1, 4])]
+fn join_keys(bencher: Bencher, passes: u64) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let journal = journal(&folder.path().join("journal"));
+    let sizes = Sizes { ours: ROWS, theirs: ROWS };
+    let most = (ROWS * size_of::<JoinKey>() as u64).div_ceil(passes);
+    bencher
+        .counter(ItemsCount::new(ROWS))
+        .bench_local(|| join(|| journal.keys(0), sizes, most).expect("the journal is whole").count());
+}
+
+/// Both sides' keys, half of them the same.
+fn journal(folder: &Path) -> Finished {
     let key = |row: u64| -> JoinKey {
         (u128::from(row) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes()
     };
-    let own: Vec<_> = (0..ROWS).map(key).collect();
-    let theirs: Vec<_> = (ROWS / 2..ROWS * 3 / 2).map(key).collect();
-    let bencher = bencher.counter(ItemsCount::new(ROWS)).with_inputs(|| theirs.clone());
-    bencher.bench_local_values(|mut theirs| join(&own, &mut theirs).count());
+    let mut journal = Journal::create(folder, &SealKey::from_bytes([7; 32]), "run").expect("a new folder");
+    for start in (0..ROWS).step_by(MAX_CHUNK) {
+        for (side, first) in [(Side::Ours, 0), (Side::Theirs, ROWS / 2)] {
+            let rows = start..ROWS.min(start + MAX_CHUNK as u64);
+            let len = (rows.end - rows.start) as u32;
+            let chunk = Chunk { list: 0, index: (start / MAX_CHUNK as u64) as u32, step: 0, start, len };
+            let keys = rows.map(|row| key(first + row)).collect();
+            journal.append(&Record::Keys(Keys { side, chunk, keys })).expect("the disk has room");
+        }
+    }
+    journal.finish().expect("the disk has room")
 }

@@ -263,6 +263,15 @@ impl Finished {
     pub fn records(&self) -> Records<'_> {
         Records::of(&self.place, self.parts, self.tail.as_ref())
     }
+
+    /// The join keys of one list of the session, of both sides.
+    pub fn keys(&self, list: u16) -> impl Iterator<Item = Result<Keys, JournalError>> {
+        self.records().filter_map(move |record| match record {
+            Ok(Record::Keys(keys)) => (keys.chunk.list == list).then_some(Ok(keys)),
+            Ok(Record::Note(_)) => None,
+            Err(error) => Some(Err(error)),
+        })
+    }
 }
 
 /// Records as they are read. An error ends it.
@@ -530,6 +539,9 @@ mod tests {
             let read: Vec<_> = finished.records().map(Result::unwrap).collect();
             assert_eq!(read, records);
         }
+        let keys: Vec<_> = finished.keys(1).map(|keys| Record::Keys(keys.unwrap())).collect();
+        assert_eq!(keys, records[..2]);
+        assert!(finished.keys(0).next().is_none());
         assert_eq!(folder.names().len(), 2);
         drop(finished);
         assert_eq!(folder.names(), ["00000000"]);

@@ -48,7 +48,7 @@ use zeroize::Zeroizing;
 pub use self::lease::{Holder, holder};
 use self::{
     checkpoint::Checkpoints,
-    exchange::{Evidence, Keys, Steps},
+    exchange::{Evidence, Steps},
     kept::Kept,
     lease::Lease,
     list::{Counts, Files, List, ListCounts},
@@ -60,6 +60,8 @@ use crate::{
     config::{Job, Peer},
     fault::{Code, Fault},
     input::Key,
+    join::Sizes,
+    journal,
     link::{Link, grpc},
     node::Node,
     output::{self, Extra, Prepared, Shape},
@@ -506,8 +508,7 @@ impl<'a> Run<'a> {
         let evidence = self.evidence(&exchange, &record.attempt.run_id)?;
         let now = self.node.clock().monotonic();
         let checkpoints = Checkpoints::create(&files, self.node.seal_key(), now)?;
-        let keys = Keys::none(exchange.agreed());
-        let ready = Ready { exchange, list, lists, keys, evidence, checkpoints, matches: None };
+        let ready = Ready { exchange, list, lists, evidence, checkpoints, matches: None };
         self.after_commits(talk, ready, record).await
     }
 
@@ -526,7 +527,7 @@ impl<'a> Run<'a> {
         ready: Ready,
         record: &mut Record,
     ) -> Result<Finished, Fault> {
-        let Ready { exchange, list, lists, keys, evidence, checkpoints, matches } = ready;
+        let Ready { exchange, list, lists, evidence, checkpoints, matches } = ready;
         let agreed = exchange.agreed();
         let items = agreed.ours().items.iter().chain(&agreed.theirs().items).sum();
         self.progress.phase(Phase::Exchanging, items);
@@ -536,7 +537,6 @@ impl<'a> Run<'a> {
             pool: self.node.pool(),
             progress: &*self.progress,
             evidence,
-            keys,
             close: None,
             checkpoints,
             clock: self.node.clock(),
@@ -547,13 +547,14 @@ impl<'a> Run<'a> {
             return Err(fault);
         }
         self.progress.phase(Phase::Closing, 0);
-        let Steps { exchange, keys, close: early, .. } = steps;
+        let Steps { exchange, checkpoints, close: early, .. } = steps;
+        let journal = checkpoints.finish().await?;
         let counts = list.counts();
         let (prepared, matches) = match matches {
             // The lists were joined before we signed, and the rows wait.
             Some(matches) => (Prepared::of(&record.attempt.output, &record.attempt.run_id)?, matches),
             None => {
-                let join = self.join(list, lists, keys, &record.attempt);
+                let join = self.join(list, lists, journal, &record.attempt);
                 let (prepared, matches) = talk.meanwhile(join, &AtomicU64::new(0), 0).await?;
                 record.joined(&matches, counts.rows(prepared.rows()));
                 (prepared, matches)
@@ -624,13 +625,15 @@ impl<'a> Run<'a> {
         &self,
         list: List,
         lists: Arc<Vec<MaskedList>>,
-        keys: Vec<Keys>,
+        journal: journal::Finished,
         attempt: &Attempt,
     ) -> Result<(Prepared, Vec<u64>), Fault> {
         let (job, seal_key) = (list.job().clone(), self.node.seal_key().clone());
         let (output, id) = (attempt.output.clone(), attempt.run_id.clone());
+        let of_list = |list: &AttemptList| Sizes { ours: list.items_ours, theirs: list.items_theirs };
+        let sizes: Vec<_> = attempt.lists.iter().map(of_list).collect();
         let work = self.node.pool().run(move || {
-            let matched = Matched::join(&lists, keys, &job.input.keys);
+            let matched = Matched::join(&lists, &journal, &sizes, &job.input.keys)?;
             let names = |row| matched.names(list.rows(), row);
             let extra = job.input.matched_column().map(|name| Extra { name, cell: &names });
             let rows = list.reopen(&job.input.spec(), &seal_key)?;
@@ -707,8 +710,6 @@ struct Ready {
     exchange: Exchange,
     list: List,
     lists: Arc<Vec<MaskedList>>,
-    /// Of each list.
-    keys: Vec<Keys>,
     evidence: Option<Evidence>,
     checkpoints: Checkpoints,
     /// Of a run that we have signed, and that goes back for a peer that is behind.

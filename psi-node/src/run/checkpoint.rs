@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::{exchange::Evidence, list::Files};
 use crate::{
     fault::{Code, Fault},
-    journal::{Journal, Keys, Record},
+    journal::{Finished, Journal, Record},
     seal::SealKey,
 };
 
@@ -37,13 +37,12 @@ impl Checkpoints {
         Ok(Self { journal, steps: 0, began: now, syncing: None })
     }
 
-    /// Goes on with a journal; one that was never begun is empty. `take` is given the keys in it: those of the steps that are
-    /// returned, and perhaps some of later ones.
+    /// Goes on with a journal; one that was never begun is empty. The keys of the steps that are returned are in it, and
+    /// perhaps some of later ones.
     pub(super) fn open(
         files: &Files,
         seal_key: &SealKey,
         now: Duration,
-        mut take: impl FnMut(Keys),
     ) -> Result<(Self, Vec<KeptStep>), Fault> {
         if !files.journal().exists() {
             return Ok((Self::create(files, seal_key, now)?, Vec::new()));
@@ -52,7 +51,7 @@ impl Checkpoints {
         let mut steps = Vec::new();
         for record in journal.records() {
             match record? {
-                Record::Keys(keys) => take(keys),
+                Record::Keys(_) => {}
                 Record::Note(note) => steps.push(KeptStep::decode(&note).map_err(|malformed| {
                     Fault::new(Code::State, format!("journal of run {}: {malformed}", files.run_id()))
                 })?),
@@ -106,6 +105,12 @@ impl Checkpoints {
         self.steps(exchange)?;
         evidence.map(Evidence::written).transpose()?.map_or(Ok(()), |evidence| evidence.sync())?;
         Ok(self.journal.sync()?)
+    }
+
+    /// The journal with the keys of all chunks, to be read.
+    pub(super) async fn finish(mut self) -> Result<Finished, Fault> {
+        self.synced().await?;
+        Ok(self.journal.finish()?)
     }
 
     fn steps(&mut self, exchange: &Exchange) -> Result<(), Fault> {

@@ -15,8 +15,7 @@ use psi_core::{
     mask::MaskedList,
     merkle,
     message::{Close, Message},
-    plan::Chunk,
-    session::{Agreed, Answer, Exchange, JoinKey, JoinKeys, Outgoing, Received, Side, Verified},
+    session::{Answer, Exchange, JoinKeys, Outgoing, Received, Verified},
     transcript::{Answered, Transcript},
 };
 use tokio::task::JoinSet;
@@ -33,33 +32,6 @@ use crate::{
 
 const ROLES: [Role; 2] = [Role::Initiator, Role::Responder];
 
-/// Both sides' join keys of one list.
-pub(super) struct Keys {
-    /// Ours, by index in our masked list.
-    pub(super) ours: Vec<JoinKey>,
-    /// The peer's.
-    pub(super) theirs: Vec<JoinKey>,
-}
-
-impl Keys {
-    /// For the lists of this session, none of them known yet.
-    pub(super) fn none(agreed: &Agreed) -> Vec<Self> {
-        let none = |items: &u64| vec![JoinKey::default(); *items as usize];
-        let items = agreed.ours().items.iter().zip(&agreed.theirs().items);
-        items.map(|(ours, theirs)| Self { ours: none(ours), theirs: none(theirs) }).collect()
-    }
-
-    /// Puts the keys of a chunk among those of all lists.
-    pub(super) fn put(all: &mut [Self], side: Side, chunk: &Chunk, keys: &[JoinKey]) {
-        let of_list = &mut all[usize::from(chunk.list)];
-        let of_side = match side {
-            Side::Ours => &mut of_list.ours,
-            Side::Theirs => &mut of_list.theirs,
-        };
-        of_side[chunk.range()].copy_from_slice(keys);
-    }
-}
-
 /// The result of a task.
 enum Done {
     Answer(Answer),
@@ -75,8 +47,6 @@ pub(super) struct Steps<'a> {
     pub(super) pool: &'a Pool,
     pub(super) progress: &'a dyn Progress,
     pub(super) evidence: Option<Evidence>,
-    /// Of each list.
-    pub(super) keys: Vec<Keys>,
     pub(super) close: Option<Close>,
     pub(super) checkpoints: Checkpoints,
     pub(super) clock: &'a dyn Clock,
@@ -160,7 +130,6 @@ impl Steps<'_> {
     fn take(&mut self, task: Result<Task, tokio::task::JoinError>) -> Result<(), Fault> {
         let task = task.map_err(|error| Fault::new(Code::Unexpected, error.to_string()))?;
         let (done, keys) = task??;
-        Keys::put(&mut self.keys, keys.side, &keys.chunk, &keys.keys);
         self.items_done += keys.keys.len() as u64;
         self.progress.done(self.items_done);
         if !self.checkpoints.has(&keys.chunk) {

@@ -12,14 +12,13 @@ use psi_core::{
 
 use super::{
     checkpoint::Checkpoints,
-    exchange::{Evidence, Keys},
+    exchange::Evidence,
     list::{Files, List},
 };
 use crate::{
     config::Job,
     fault::{Code, Fault},
     home::Home,
-    journal,
     node::Node,
     runs::{Attempt, EVIDENCE, Runs, STATEMENT, State, TRANSCRIPT},
     seal::SealKey,
@@ -75,7 +74,6 @@ pub(super) enum Standing {
 pub(super) struct Steps {
     pub(super) exchange: Exchange,
     pub(super) checkpoints: Checkpoints,
-    pub(super) keys: Vec<Keys>,
     pub(super) evidence: Option<Evidence>,
 }
 
@@ -189,9 +187,7 @@ impl Private {
     fn steps(&self, shelf: &Shelf) -> Result<Steps, Fault> {
         let seal_key = &shelf.seal_key;
         let agreed = self.agreed(shelf)?;
-        let mut keys = Keys::none(&agreed);
-        let take = |kept: journal::Keys| Keys::put(&mut keys, kept.side, &kept.chunk, &kept.keys);
-        let (checkpoints, steps) = Checkpoints::open(&self.files, seal_key, shelf.now, take)?;
+        let (checkpoints, steps) = Checkpoints::open(&self.files, seal_key, shelf.now)?;
         let ours = self.files.commit(seal_key)?.to_vec();
         let theirs = self.files.peer_commit(seal_key)?.map(|commit| commit.to_vec()).unwrap_or_default();
         let commits = match agreed.ours().role {
@@ -206,7 +202,7 @@ impl Private {
                 Some(Evidence::open(&folder.join(EVIDENCE), exchange.transcript())?)
             }
         };
-        Ok(Steps { exchange, checkpoints, keys, evidence })
+        Ok(Steps { exchange, checkpoints, evidence })
     }
 }
 

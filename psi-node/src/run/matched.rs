@@ -2,10 +2,11 @@
 
 use psi_core::mask::MaskedList;
 
-use super::exchange::Keys;
 use crate::{
+    fault::Fault,
     input::{Key, RowMap},
-    join::{self, Bitmap},
+    join::{self, Bitmap, Sizes},
+    journal::Finished,
 };
 
 /// What the join found.
@@ -18,9 +19,15 @@ pub(super) struct Matched {
 
 impl Matched {
     /// Joins each list of ours with the peer's.
-    pub(super) fn join(lists: &[MaskedList], keys: Vec<Keys>, of: &[Key]) -> Self {
-        let items = lists.iter().zip(keys).map(|(list, keys)| matching_items(list, keys));
-        Self { items: items.collect(), names: names(of) }
+    pub(super) fn join(
+        lists: &[MaskedList],
+        journal: &Finished,
+        sizes: &[Sizes],
+        of: &[Key],
+    ) -> Result<Self, Fault> {
+        let lists = lists.iter().zip(sizes).enumerate();
+        let items = lists.map(|(number, (list, sizes))| matching_items(list, journal, number as u16, *sizes));
+        Ok(Self { items: items.collect::<Result<_, _>>()?, names: names(of) })
     }
 
     /// Identifiers that both have, of each list.
@@ -45,12 +52,11 @@ impl Matched {
 }
 
 /// The join speaks of places in the masked list, the rows of places in the set.
-fn matching_items(list: &MaskedList, keys: Keys) -> Bitmap {
-    let Keys { ours, mut theirs } = keys;
-    let matched = join::join(&ours, &mut theirs);
+fn matching_items(list: &MaskedList, journal: &Finished, number: u16, sizes: Sizes) -> Result<Bitmap, Fault> {
+    let matched = join::join(|| journal.keys(number), sizes, u64::MAX)?;
     let mut items = Bitmap::new(matched.len());
     matched.iter().for_each(|index| items.insert(list.items[index].item as usize));
-    items
+    Ok(items)
 }
 
 fn names(keys: &[Key]) -> Vec<String> {

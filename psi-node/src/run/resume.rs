@@ -227,9 +227,9 @@ impl Run<'_> {
             Standing::Agreed(agreed) => self.after_agreement(talk, agreed, list, seed, record).await,
             Standing::Committed(committed) => self.after_commit(talk, committed, list, lists, record).await,
             Standing::Exchange(steps) => {
-                let Steps { exchange, checkpoints, keys, evidence } = *steps;
+                let Steps { exchange, checkpoints, evidence } = *steps;
                 let matches = signed_matches(&record.attempt);
-                let ready = Ready { exchange, list, lists, keys, evidence, checkpoints, matches };
+                let ready = Ready { exchange, list, lists, evidence, checkpoints, matches };
                 self.after_commits(talk, ready, record).await
             }
             Standing::Closing(..) => Err(Fault::new(Code::Unexpected, "a run that is signed has no lists")),
