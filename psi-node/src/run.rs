@@ -21,7 +21,7 @@ mod stop;
 mod talk;
 
 pub use self::{
-    resume::{expire, give_up},
+    resume::{cancel, expire, give_up},
     stop::Conversations,
 };
 

@@ -312,7 +312,8 @@ async fn a_session_that_the_other_side_has_no_record_of_is_over() {
 async fn a_run_that_is_given_up_leaves_its_record_and_no_key() {
     let pair = cut().await;
     let attempt = only(&pair.homes.a);
-    run::give_up(&pair.a, attempt.clone(), "the next night is due").unwrap();
+    run::cancel(&pair.a, &attempt.run_id).unwrap();
+    assert_eq!(run::cancel(&pair.a, &attempt.run_id).unwrap_err().code, Code::NoSuchName);
     let after = only(&pair.homes.a);
     assert_eq!((after.state, after.committed), (State::Abandoned, attempt.committed));
     assert!(!pair.homes.a.home().private().join(&attempt.run_id).exists());

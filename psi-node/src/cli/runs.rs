@@ -1,9 +1,11 @@
 //! `psi runs`: what was run, from the records of attempts.
 
 use psi_node::{
-    fault::Fault,
+    fault::{Code, Fault},
     home::Home,
-    runs::{Attempt, time},
+    node::Node,
+    run,
+    runs::{Attempt, Attempts, time},
     store::Index,
 };
 
@@ -22,6 +24,16 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what is recorded of an attempt, as JSON
+    Show {
+        /// Its run id
+        id: String,
+    },
+    /// Give up an unfinished run: its record and what was charged stay, its keys go
+    Cancel {
+        /// Its run id
+        id: String,
+    },
     /// Make the index over the records anew; the records stay as they are
     Rebuild,
 }
@@ -33,6 +45,11 @@ impl Command {
                 let attempts = Index::open(home).newest(job.as_deref(), *most)?;
                 if *json { attempts.iter().try_for_each(print::json) } else { print::out(&listed(&attempts)) }
             }
+            Self::Show { id } => match Attempts::of(home).read(id)? {
+                Some(attempt) => print::json(&attempt),
+                None => Err(Fault::new(Code::NoSuchName, format!("no run {id:?}"))),
+            },
+            Self::Cancel { id } => run::cancel(&Node::open(home)?, id),
             Self::Rebuild => {
                 let records = Index::rebuild(home)?;
                 print::err(&format!("{} in the index\n", print::count(records as u64, "record", "records")));

@@ -373,6 +373,20 @@ pub fn give_up(node: &Node, attempt: Attempt, reason: &str) -> Result<(), Fault>
     attempts.abandon(attempt, reason)
 }
 
+/// Gives up an unfinished run because its operator says so.
+///
+/// # Errors
+/// [`Code::NoSuchName`] if there is none of that id, [`Code::Busy`] if it is under way.
+pub fn cancel(node: &Node, id: &str) -> Result<(), Fault> {
+    let attempts = Attempts::of(node.home());
+    let unfinished = || {
+        let found = attempts.read(id)?.filter(|attempt| attempt.state.is_open());
+        found.ok_or_else(|| Fault::new(Code::NoSuchName, format!("no unfinished run {id:?}")))
+    };
+    let _lease = Lease::to_call(node, &unfinished()?.job)?;
+    give_up(node, unfinished()?, "cancelled by its operator")
+}
+
 /// Gives up the runs of all jobs that were unfinished for longer than their jobs allow.
 pub fn expire(node: &Node) {
     for (name, job) in &node.config().jobs {
