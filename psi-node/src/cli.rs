@@ -20,6 +20,7 @@ mod process;
 mod progress;
 mod run;
 mod runs;
+mod schedule;
 mod serve;
 mod verify;
 
@@ -117,8 +118,11 @@ enum Command {
     /// See what partners have tested, and what they may still test
     #[command(subcommand)]
     Budget(budget::Command),
-    /// Answer partners until stopped
-    Serve,
+    /// See when jobs are due
+    #[command(subcommand)]
+    Schedule(schedule::Command),
+    /// Answer partners and run what is due, until stopped
+    Serve(serve::Args),
     /// Look for what would keep this node from working, and ask the partners
     Doctor(doctor::Args),
     /// Check a finished run offline
@@ -139,7 +143,7 @@ impl Command {
     /// What is logged where nobody says otherwise.
     fn log_level(&self) -> &'static str {
         match self {
-            Self::Serve => "info",
+            Self::Serve(_) => "info",
             _ => "warn",
         }
     }
@@ -155,8 +159,9 @@ impl Command {
             Self::Run(args) => args.execute(&global.home(), &global.psi()),
             Self::Runs(command) => command.execute(&global.home()),
             Self::Budget(command) => command.execute(&global.home()),
-            Self::Serve => serve::execute(&global.home()),
             Self::Doctor(args) => args.execute(&global.home()),
+            Self::Schedule(command) => command.execute(&global.home()),
+            Self::Serve(args) => args.execute(&global.home()),
             Self::Verify(args) => args.execute(&global.home()),
             Self::Bench(args) => args.execute(),
             Self::Config(command) => command.execute(&global.home()),

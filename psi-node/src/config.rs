@@ -26,6 +26,7 @@ use crate::{
     fault::{Code, Fault},
     input::{self, Delimiter, Encoding, Format, InputError, Key, Limits, Source, Spec},
     output::{self, Extra, OutputError, Shape},
+    schedule::Schedule,
     tls::{endpoint::Endpoint, proxy::Proxy},
     zone::Zone,
 };
@@ -100,6 +101,15 @@ pub struct Job {
     pub output: PathBuf,
     /// Whose days and dates the job has; this machine's if absent.
     pub timezone: Option<Zone>,
+    /// When a serving node calls the peer: minute, hour, day of the month, month, day of the week.
+    #[serde(default, deserialize_with = "parsed_option")]
+    pub schedule: Option<Schedule>,
+    /// Up to how many minutes later it starts.
+    #[serde(default)]
+    pub jitter_minutes: u32,
+    /// Program and arguments, run after two scheduled runs in a row have failed.
+    #[serde(default)]
+    pub on_failure: Vec<String>,
     /// The columns of the list that the output keeps, in this order; all if absent.
     #[serde(default)]
     pub columns: Vec<String>,
@@ -206,6 +216,20 @@ pub enum OutputMode {
 }
 
 impl Job {
+    /// The output's name; a plain one gets the run's id if the job has a schedule, since nothing is written over a file.
+    pub fn output_name(&self) -> PathBuf {
+        let name = self.output.to_string_lossy();
+        if self.schedule.is_none() || name.contains("{run}") {
+            return self.output.clone();
+        }
+        let stem = self.output.file_stem().unwrap_or_default().to_string_lossy();
+        let ending = self
+            .output
+            .extension()
+            .map_or_else(String::new, |ending| format!(".{}", ending.to_string_lossy()));
+        self.output.with_file_name(format!("{stem}-{{run}}{ending}"))
+    }
+
     /// Its time zone.
     pub fn zone(&self) -> Zone {
         self.timezone.unwrap_or_else(Zone::machine)
@@ -313,8 +337,17 @@ impl Config {
                 ));
             }
             job.check_output().map_err(|reason| format!("jobs.{name}.{reason}"))?;
-            if !self.peers.contains_key(&job.peer) {
+            let Some(peer) = self.peers.get(&job.peer) else {
                 return Err(format!("jobs.{name}.peer: no peer {:?}", job.peer));
+            };
+            if job.schedule.is_some() && peer.endpoint.is_none() {
+                return Err(format!(
+                    "jobs.{name}.schedule: peers.{} has no endpoint: it can only call us",
+                    job.peer
+                ));
+            }
+            if job.jitter_minutes > 24 * 60 {
+                return Err(format!("jobs.{name}.jitter_minutes: expected at most {}", 24 * 60));
             }
             if let Some(misfit) = job.input.spec().misfit() {
                 return Err(format!("jobs.{name}.input: {misfit}"));

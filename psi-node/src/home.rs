@@ -81,6 +81,11 @@ impl Home {
         self.state.join("index.db")
     }
 
+    /// The folder of what is remembered of schedules.
+    pub fn schedules(&self) -> PathBuf {
+        self.state.join("schedules")
+    }
+
     /// The folder of the locks.
     pub fn leases(&self) -> PathBuf {
         self.state.join("leases")

@@ -24,6 +24,8 @@ pub mod process;
 pub mod report;
 pub mod run;
 pub mod runs;
+pub mod schedule;
+pub mod scheduler;
 pub mod seal;
 pub mod server;
 pub mod store;

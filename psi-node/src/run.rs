@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
 
     /// Where the result of a run of this id goes.
     fn output(&self, id: &str) -> PathBuf {
-        output::path(&self.job.output, &self.job_name, &self.date, id)
+        output::path(&self.job.output_name(), &self.job_name, &self.date, id)
     }
 
     /// Whether the policy allows that, after what was charged so far.

@@ -1,10 +1,15 @@
 //! The listening node: answers partners, reissues its certificate, and takes changes of its configuration.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::watch,
     time,
 };
 use tracing::{Instrument, field::Empty};
@@ -16,7 +21,7 @@ use crate::{
         grpc::{self, Handler, Pong, Status},
     },
     node::{Node, SOFTWARE},
-    run,
+    run, scheduler,
     tls::accept::Peer,
 };
 
@@ -27,11 +32,38 @@ const NAP: Duration = Duration::from_secs(60);
 /// How often the configuration file is looked at for changes.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Serves until `shutdown` is ready; open sessions then have seven seconds to end, and it returns within ten.
+/// Answers partners, as [`answer`], and runs what is due; what runs when `shutdown` is ready has as long as a session.
+///
+/// # Errors
+/// As [`answer`].
+pub async fn serve(
+    node: Arc<Node>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), Fault> {
+    let (stop, stopping) = watch::channel(false);
+    let mut scheduler = tokio::spawn(scheduler::run(node.clone(), stopping));
+    let (drain, asked) = (node.settings().drain, OnceLock::new());
+    let stopped = async {
+        shutdown.await;
+        let _ = asked.set(time::Instant::now());
+        let _ = stop.send(true);
+    };
+    let served = answer(node, listener, stopped).await;
+    let _ = stop.send(true);
+    let left = drain.saturating_sub(asked.get().map_or(drain, time::Instant::elapsed));
+    if time::timeout(left, &mut scheduler).await.is_err() {
+        tracing::warn!("scheduled runs are cut");
+        scheduler.abort();
+    }
+    served
+}
+
+/// Answers partners until `shutdown` is ready; open sessions then have seven seconds to end, and it returns within ten.
 ///
 /// # Errors
 /// [`Code::Unexpected`] if serving ends by itself.
-pub async fn serve(
+pub async fn answer(
     node: Arc<Node>,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send,

@@ -9,6 +9,7 @@ use psi_node::{
     home::Home,
     input::{Delimiter, Encoding, Format, Key},
     policy,
+    schedule::Schedule,
     zone::Zone,
 };
 
@@ -64,6 +65,12 @@ pub(crate) struct Add {
     /// The time zone of its days and dates, such as Asia/Shanghai; this machine's by default
     #[arg(long, value_name = "ZONE")]
     pub(super) timezone: Option<Zone>,
+    /// When `psi serve` calls the peer, in that time zone: minute, hour, day, month, weekday, such as "30 2 * * *"
+    #[arg(long, value_name = "CRON")]
+    pub(super) schedule: Option<Schedule>,
+    /// Start up to so many minutes later than due
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "schedule")]
+    pub(super) jitter_minutes: u32,
     /// The columns of the list that the output keeps, in this order; all if not given
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     pub(super) columns: Vec<String>,
@@ -168,7 +175,10 @@ impl Add {
                 strict: self.strict,
             },
             output: full(&self.output)?,
-            timezone: self.timezone,
+            timezone: self.timezone.or_else(|| self.schedule.as_ref().map(|_| Zone::machine())),
+            schedule: self.schedule.clone(),
+            jitter_minutes: self.jitter_minutes,
+            on_failure: Vec::new(),
             columns: self.columns.clone(),
             bom: self.bom,
             policy: Policy {
@@ -234,6 +244,9 @@ fn described(name: &str, job: &Job) -> String {
         "time zone",
         job.timezone.map_or_else(|| "this machine's".to_owned(), |zone| zone.to_string()),
     ));
+    if let Some(schedule) = &job.schedule {
+        facts.push(("schedule", scheduled(schedule, job)));
+    }
     let peer = print::printable(&job.peer);
     format!("{}\nWhat it allows, and nothing else:\n{}", print::table(&facts), allowed(job, &peer))
 }
@@ -270,6 +283,13 @@ fn output(job: &Job) -> String {
     };
     let bom = if job.bom { ", with a byte order mark" } else { "" };
     format!("{}{columns}{bom}", job.output.display())
+}
+
+fn scheduled(schedule: &Schedule, job: &Job) -> String {
+    match job.jitter_minutes {
+        0 => schedule.to_string(),
+        minutes => format!("{schedule}, up to {} later", print::count(minutes.into(), "minute", "minutes")),
+    }
 }
 
 /// What a job allows, a sentence a line.

@@ -77,10 +77,11 @@ impl Args {
 
 /// A name with `{run}` or `{date}` in it is not known before the run.
 fn check_output(job: &Job) -> Result<(), Fault> {
-    if job.output.to_string_lossy().contains('{') {
+    let output = job.output_name();
+    if output.to_string_lossy().contains('{') {
         return Ok(());
     }
-    output::check(&job.output).map_err(Fault::from)
+    output::check(&output).map_err(Fault::from)
 }
 
 fn load(job: &Job) -> Result<Loaded, Fault> {

@@ -12,12 +12,21 @@ use tokio::net::TcpListener;
 
 use super::{notify, print, process};
 
-pub(super) fn execute(home: &Home) -> Result<(), Fault> {
-    let node = Node::open(home)?;
-    process::block_on(serve(node))
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Leave jobs that have a schedule to something else, such as timers of systemd
+    #[arg(long)]
+    no_schedule: bool,
 }
 
-async fn serve(node: Node) -> Result<(), Fault> {
+impl Args {
+    pub(super) fn execute(&self, home: &Home) -> Result<(), Fault> {
+        let node = Node::open(home)?;
+        process::block_on(serve(node, !self.no_schedule))
+    }
+}
+
+async fn serve(node: Node, scheduled: bool) -> Result<(), Fault> {
     let mut signals = process::Signals::listen()?;
     let listener = listener(&node).await?;
     let monitors = watch::bind(&node).await?;
@@ -37,8 +46,15 @@ async fn serve(node: Node) -> Result<(), Fault> {
             None => pending().await,
         }
     };
+    let serving = async {
+        if scheduled {
+            server::serve(node.clone(), listener, stopped).await
+        } else {
+            server::answer(node.clone(), listener, stopped).await
+        }
+    };
     tokio::select! {
-        served = server::serve(node.clone(), listener, stopped) => served,
+        served = serving => served,
         () = watched => Ok(()),
         () = notify::alive() => Ok(()),
     }

@@ -237,6 +237,10 @@ fn job_table(job: &Job) -> Table {
     if let Some(zone) = job.timezone {
         table.insert("timezone", value(zone.name()));
     }
+    if let Some(schedule) = &job.schedule {
+        table.insert("schedule", value(schedule.to_string()));
+        table.insert("jitter_minutes", value(i64::from(job.jitter_minutes)));
+    }
     if !job.columns.is_empty() {
         table.insert("columns", value(job.columns.iter().collect::<Array>()));
     }
@@ -367,6 +371,9 @@ key = \"ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\"
             input,
             output: "/out/{job}-{run}.csv".into(),
             timezone: Some("Asia/Shanghai".parse().unwrap()),
+            schedule: None,
+            jitter_minutes: 0,
+            on_failure: Vec::new(),
             columns: vec!["手机".into(), "no".into()],
             bom: true,
             retry_minutes: crate::config::RETRY_MINUTES,
