@@ -128,7 +128,7 @@ mod tests {
              text/1       3 identifiers in 2 runs; no limit but on lists and runs\n\n\
              Runs today:\nagents  1 of 3 on 2026-11-24 (Asia/Shanghai)\n\n\
              At these limits bank-b can test 70,000,000 identifiers of its choice a year, 1 % of what cn.mobile/1 admits.\n\n\
-             At these limits bank-b can test 365 identifiers of its choice a year.\n"
+             At these limits bank-b can test 365 identifiers of text/1 of its choice a year.\n"
         );
     }
 }

@@ -162,7 +162,8 @@ fn on_calendar(schedule: &Schedule) -> Result<Vec<String>, Fault> {
         list(hour, 0, &|item| number(item, &[])),
         list(day, 1, &|item| number(item, &[])),
         list(month, 1, &|item| number(item, &MONTHS)),
-        list(weekday, 0, &of_week),
+        // systemd counts days of the week by name, and names have no steps.
+        Some(weekday).filter(|days| !days.contains('/')).and_then(|days| list(days, 0, &of_week)),
     ];
     let [Some(minute), Some(hour), Some(day), Some(month), Some(weekday)] = translated else {
         return Err(foreign());
