@@ -113,6 +113,9 @@ pub async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
         Scheduler { node, again: BTreeMap::new(), running: JoinSet::new(), names: Vec::new() };
     loop {
         let stopping = *stop.borrow();
+        if stopping && scheduler.running.is_empty() {
+            return;
+        }
         let nap = if stopping { NAP } else { scheduler.look() };
         let asleep = scheduler.node.clock().sleep(nap);
         tokio::select! {
@@ -125,9 +128,6 @@ pub async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
                 }
             }
             _ = stop.changed(), if !stopping => {}
-        }
-        if stopping && scheduler.running.is_empty() {
-            return;
         }
     }
 }
