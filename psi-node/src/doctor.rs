@@ -1,6 +1,6 @@
 //! What would keep a node from working, looked for before it does: nothing is changed, and nothing of a list is sent.
 //!
-//! [`here`](self) looks at this machine, [`there`] asks a partner: whether it answers, who it is, its clock, and by a Hello with
+//! [`here`](self) looks at this machine, `there` asks a partner: whether it answers, who it is, its clock, and by a Hello with
 //! empty lists whether it has agreed to the same.
 
 mod here;

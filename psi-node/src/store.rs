@@ -82,8 +82,8 @@ impl Index {
     /// Makes the index of that home anew from the records; how many there are.
     ///
     /// # Errors
-    /// [`Code::Storage`](crate::fault::Code::Storage) if it can't be written,
-    /// [`Code::State`](crate::fault::Code::State) if a record can't be read.
+    /// [`Code::Storage`] if it can't be written,
+    /// [`Code::State`] if a record can't be read.
     pub fn rebuild(home: &Home) -> Result<usize, Fault> {
         let unusable =
             |error: StoreError| Fault::new(Code::Storage, format!("{}: {error}", home.index().display()));
@@ -96,7 +96,7 @@ impl Index {
     /// What was charged to that key from `since` on, in seconds since 1970.
     ///
     /// # Errors
-    /// [`Code::State`](crate::fault::Code::State) if a record can't be read.
+    /// [`Code::State`] if a record can't be read.
     pub fn ledger(&mut self, peer_key: PublicKey, since: u64) -> Result<Ledger, Fault> {
         let key = peer_key.to_string();
         let charged = self.ask(|store| store.charged(&key, since))?;
@@ -106,7 +106,7 @@ impl Index {
     /// The newest attempts, of one job or all, newest first.
     ///
     /// # Errors
-    /// [`Code::State`](crate::fault::Code::State) if a record can't be read.
+    /// [`Code::State`] if a record can't be read.
     pub fn newest(&mut self, job: Option<&str>, most: usize) -> Result<Vec<Attempt>, Fault> {
         self.ask(|store| store.newest(job, most))
     }
