@@ -77,32 +77,26 @@ pub async fn answer(
 
 /// What happens by the clock and on SIGHUP.
 async fn upkeep(node: Arc<Node>) {
-    tokio::join!(reissue(&node), follow(&node), expire(&node));
+    tokio::join!(age(&node), follow(&node));
 }
 
-/// Issues the certificate anew every day.
-async fn reissue(node: &Node) {
+/// Looks at what has grown old: a certificate is issued anew every day, and runs that nobody has gone on with in time are given up.
+async fn age(node: &Node) {
     let clock = node.clock();
     let mut issued = clock.wall();
     loop {
         clock.sleep(NAP).await;
-        if clock.wall().abs_diff(issued) < REISSUE {
-            continue;
-        }
-        match node.tls().credentials().reissue() {
-            Ok(()) => {
-                issued = clock.wall();
-                tracing::info!("certificate reissued");
+        if clock.wall().abs_diff(issued) >= REISSUE {
+            match node.tls().credentials().reissue() {
+                Ok(()) => {
+                    issued = clock.wall();
+                    tracing::info!("certificate reissued");
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the certificate could not be reissued; the old one stays");
+                }
             }
-            Err(error) => tracing::error!(%error, "the certificate could not be reissued; the old one stays"),
         }
-    }
-}
-
-/// Gives up runs that nobody has gone on with in time.
-async fn expire(node: &Node) {
-    loop {
-        node.clock().sleep(NAP).await;
         run::expire(node);
     }
 }

@@ -10,6 +10,8 @@ use psi_tests::nodes::{Homes, Pair};
 const START: u64 = 1_790_000_000;
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: u64 = 24 * 3600;
+/// Who sleeps by the clock of a node that serves and has nothing to do: its upkeep and its scheduler.
+const SLEEPERS: usize = 2;
 
 /// Both nodes by one clock.
 async fn pair(clock: &Mock) -> Pair {
@@ -33,7 +35,7 @@ async fn a_node_that_serves_for_months_shows_a_valid_certificate_each_day() {
     // The calling node has no upkeep: its certificate ends after 90 days, the serving node's never does.
     for _ in 0..80 {
         let old = pair.b.tls().credentials().certificate();
-        clock.asleep(1).await;
+        clock.asleep(SLEEPERS).await;
         clock.advance(24 * HOUR);
         reissued(&pair, &old).await;
     }
@@ -47,7 +49,7 @@ async fn a_clock_that_is_set_right_leaves_no_certificate_of_another_time() {
     let pair = pair(&clock).await;
     for now in [START, START - 30 * DAY] {
         let old = pair.b.tls().credentials().certificate();
-        clock.asleep(1).await;
+        clock.asleep(SLEEPERS).await;
         clock.set(now);
         clock.advance(HOUR);
         reissued(&pair, &old).await;
