@@ -8,69 +8,54 @@
 //! ```
 
 mod checkpoint;
+mod conversation;
 mod exchange;
 mod kept;
 mod lease;
 mod list;
 mod matched;
+mod offer;
 mod pauses;
+mod phases;
 pub mod probe;
 mod record;
 mod resume;
 mod stop;
+mod summary;
 mod talk;
-
-pub use self::{
-    resume::{cancel, expire, give_up},
-    stop::Conversations,
-};
+mod unfinished;
 
 use std::{
     path::PathBuf,
-    pin::pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
 use psi_core::{
-    error::Incompatible,
-    key::{Role, SessionSeed},
-    mask::MaskedList,
-    message::{ChainHead, Close, Hello, MAX_STATEMENTS, Message, Resume},
-    session::{Agreed, ChainGap, Closing, Committed, Exchange, Opening, Signed},
+    key::Role,
+    message::{ChainHead, Hello, Message, Resume},
+    session::Opening,
 };
 use rand::{TryRng, rngs::SysRng};
 use zeroize::Zeroizing;
 
-pub use self::lease::{Holder, holder};
-use self::{
-    checkpoint::Checkpoints,
-    exchange::{Evidence, Steps},
-    kept::Kept,
-    lease::Lease,
-    list::{Counts, Files, List, ListCounts},
-    matched::Matched,
-    record::Record,
-    talk::Talk,
+use self::{kept::Kept, lease::Lease, list::List, talk::Talk};
+pub use self::{
+    lease::{Holder, holder},
+    stop::Conversations,
+    unfinished::{cancel, expire, give_up},
 };
 use crate::{
     config::{Job, Peer},
     fault::{Code, Fault},
-    input::Key,
-    join::Sizes,
-    journal,
     link::{Link, grpc},
     node::Node,
-    output::{self, Extra, Prepared, Shape},
+    output,
     policy::{Ledger, Request},
-    process,
-    report::{ListSummary, Phase, Progress, Summary},
-    runs::{self, Attempt, AttemptList, Attempts, Runs, State},
+    report::{Phase, Progress, Summary},
+    runs::{Attempts, State},
     store::Index,
-    tls::{accept, stream::Traffic},
+    tls::accept,
 };
 
 /// Runs a job with its peer: goes on with an unfinished run of it, or calls, exchanges, and leaves the result and its record.
@@ -280,469 +265,6 @@ impl<'a> Run<'a> {
         let agreed = opening.accept(Message::Hello(theirs.clone()), self.node.now())?;
         self.allow(&Request::new(&self.job_name, &self.job, &agreed.theirs().items))
     }
-
-    /// The whole conversation to its end; on failure the peer is told, and what may not stay is removed.
-    async fn converse(&self, mut talk: Talk, start: Start, traffic: &Traffic) -> Result<Summary, Fault> {
-        let before = [traffic.sent(), traffic.received()];
-        match self.within_deadline(&mut talk, start).await {
-            Ok(finished) => {
-                // Both have signed and the result is released: of the connection only this can still be learned.
-                match talk.end().await {
-                    Ok(()) => self.confirmed(&finished.attempt.run_id)?,
-                    Err(fault) => {
-                        tracing::warn!(run = finished.attempt.run_id, %fault, "complete; the peer may lack our signature");
-                    }
-                }
-                Ok(self.summary(finished, [traffic.sent() - before[0], traffic.received() - before[1]]))
-            }
-            Err(fault) => {
-                talk.refuse(&fault).await;
-                Err(fault)
-            }
-        }
-    }
-
-    async fn within_deadline(&self, talk: &mut Talk, start: Start) -> Result<Finished, Fault> {
-        let (asker, deadline) = (talk.asker(), self.node.settings().session_deadline);
-        let mut late = self.node.clock().sleep(deadline);
-        let session = async {
-            match start {
-                Start::Fresh { role, theirs, list } => {
-                    self.session(talk, role, theirs.map(|hello| *hello), list.map(|list| *list)).await
-                }
-                Start::Resumed { kept, theirs } => self.resumed(talk, *kept, theirs).await,
-            }
-        };
-        let mut session = pin!(session);
-        tokio::select! {
-            biased;
-            () = &mut late => {
-                let message = format!("the session took longer than {} s", deadline.as_secs());
-                asker.ask(&Fault::new(Code::TimedOut, message));
-                session.await
-            }
-            finished = &mut session => finished,
-        }
-    }
-
-    async fn session(
-        &self,
-        talk: &mut Talk,
-        role: Role,
-        theirs: Option<Hello>,
-        list: Option<List>,
-    ) -> Result<Finished, Fault> {
-        let list = match list {
-            Some(list) => list,
-            None => talk.meanwhile(self.load(), &AtomicU64::new(0), 0).await?,
-        };
-        let runs = Runs::of(self.node.home());
-        let chain = runs.chain(self.node.identity().public_key(), self.peer.key, &self.job_name)?;
-        let head = chain.last().map(|link| link.statement.head()).unwrap_or_default();
-        let (opening, hello) = Opening::new(self.hello(role, list.items().to_vec(), head)?);
-        talk.send(hello).await?;
-        let theirs = match theirs {
-            Some(hello) => Message::Hello(hello),
-            None => talk.receive().await?,
-        };
-        let mut agreed = opening.accept(theirs, self.node.now())?;
-        self.allow(&Request::new(&self.job_name, &self.job, &agreed.theirs().items))?;
-        self.catch_up(talk, &mut agreed, &runs, &chain).await?;
-        Attempts::of(self.node.home()).confirm(&self.job_name, self.peer.key)?;
-        self.exchange(talk, agreed, list).await
-    }
-
-    /// Sends the statements that the peer lacks, or takes those that we lack.
-    async fn catch_up(
-        &self,
-        talk: &mut Talk,
-        agreed: &mut Agreed,
-        runs: &Runs,
-        chain: &[runs::Link],
-    ) -> Result<(), Fault> {
-        if let ChainGap::TheyLack(height) = agreed.gap() {
-            let (known, missing) = chain.split_at((height as usize).min(chain.len()));
-            if known.last().map(|link| link.statement.head()).unwrap_or_default() != agreed.theirs().chain {
-                return Err(Incompatible::Forked { height }.into());
-            }
-            for part in missing.chunks(MAX_STATEMENTS) {
-                talk.send(Message::Statements(part.iter().map(|link| link.note.clone()).collect())).await?;
-            }
-        }
-        while matches!(agreed.gap(), ChainGap::WeLack(_)) {
-            let message = talk.receive().await?;
-            let notes = match &message {
-                Message::Statements(notes) => notes.clone(),
-                _ => Vec::new(),
-            };
-            for (statement, note) in agreed.adopt(message)?.iter().zip(&notes) {
-                runs.adopt(statement, note)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// From the agreement to both signatures.
-    async fn exchange(&self, talk: &mut Talk, agreed: Agreed, list: List) -> Result<Finished, Fault> {
-        let id = runs::run_id(agreed.hellos()[0].started, agreed.sid());
-        tracing::Span::current().record("run", &id).record("job", &self.job_name);
-        tracing::info!(run = id, job = self.job_name, peer = self.job.peer, "session agreed");
-        self.met(&id);
-        talk.name(&id);
-        let mut record = Record::new(self, &id, &agreed);
-        record.write()?;
-        let list = list.named(&id)?;
-        let (files, openable) = (list.files(), agreed.ours().terms.openable);
-        let result = self.to_close(talk, agreed, list, &mut record).await;
-        self.conclude(result, &files, openable, &mut record)
-    }
-
-    /// What becomes of the run's files. One that can go on keeps them all; one that ended before our signature keeps its
-    /// record only; after it, what is needed to finish it stays, if the peer shows its signature later.
-    fn conclude(
-        &self,
-        result: Result<Finished, Fault>,
-        files: &Files,
-        openable: bool,
-        record: &mut Record,
-    ) -> Result<Finished, Fault> {
-        let id = &record.attempt.run_id.clone();
-        let fault = match result {
-            Ok(finished) => {
-                record.end(State::Unconfirmed, None)?;
-                list::settle(files.folder(), openable)?;
-                return Ok(finished);
-            }
-            Err(fault) if record.kept && record.attempt.state != State::Unconfirmed => fault.of_kept_run(),
-            Err(fault) => fault,
-        };
-        let state = record.attempt.state;
-        match state {
-            _ if fault.resumable => record.end(state, Some(&fault))?,
-            State::Closing => {
-                record.end(state, Some(&fault))?;
-                list::settle(files.folder(), openable)?;
-            }
-            // Both have signed: only the result waits for its name.
-            State::Unconfirmed => {
-                record.end(state, Some(&fault))?;
-                list::settle(files.folder(), openable)?;
-            }
-            _ => {
-                Runs::of(self.node.home()).discard(id);
-                Prepared::of(&record.attempt.output, id)?.discard()?;
-                list::remove(files.folder());
-                record.end(State::Failed, Some(&fault))?;
-            }
-        }
-        Err(fault)
-    }
-
-    /// A finished run whose peer may lack our signature shows it.
-    async fn offered(&self, result: Result<Summary, Fault>) -> Result<Summary, Fault> {
-        let summary = result?;
-        let attempt = Attempts::of(self.node.home()).read(&summary.run_id)?;
-        if attempt.is_some_and(|attempt| attempt.state == State::Unconfirmed) {
-            self.offer(&summary.run_id).await;
-        }
-        Ok(summary)
-    }
-
-    /// The peer has taken our signature.
-    fn confirmed(&self, id: &str) -> Result<(), Fault> {
-        let attempts = Attempts::of(self.node.home());
-        match attempts.read(id)? {
-            Some(attempt) => attempts.write(&Attempt { state: State::Complete, ..attempt }),
-            None => Ok(()),
-        }
-    }
-
-    async fn to_close(
-        &self,
-        talk: &mut Talk,
-        agreed: Agreed,
-        list: List,
-        record: &mut Record,
-    ) -> Result<Finished, Fault> {
-        let seed = SessionSeed::from_bytes(*random()?);
-        list.store_session(self.node.seal_key(), &seed, agreed.hellos())?;
-        list.files().store_job(self.node.seal_key(), &self.job.text)?;
-        record.kept = true;
-        self.after_agreement(talk, agreed, list, seed, record).await
-    }
-
-    async fn after_agreement(
-        &self,
-        talk: &mut Talk,
-        agreed: Agreed,
-        mut list: List,
-        seed: SessionSeed,
-        record: &mut Record,
-    ) -> Result<Finished, Fault> {
-        let lists = Arc::new(self.mask(talk, &agreed, &mut list, &Arc::new(seed)).await?);
-        let theirs = agreed.theirs().items.clone();
-        let (committed, commit) = agreed.commit(&lists, self.node.identity())?;
-        list.store_commit(self.node.seal_key(), &commit)?;
-        record.charge(self, &theirs)?;
-        talk.send(commit).await?;
-        self.after_commit(talk, committed, list, lists, record).await
-    }
-
-    /// Takes the peer's Commit, which is durable before anything is sent after it.
-    async fn after_commit(
-        &self,
-        talk: &mut Talk,
-        committed: Committed,
-        list: List,
-        lists: Arc<Vec<MaskedList>>,
-        record: &mut Record,
-    ) -> Result<Finished, Fault> {
-        let message = talk.receive().await?;
-        let encoded = match &message {
-            Message::Commit(commit) => commit.encode(),
-            _ => Vec::new(),
-        };
-        let exchange = committed.accept(message)?;
-        let files = list.files();
-        files.store_peer_commit(self.node.seal_key(), &encoded)?;
-        let evidence = self.evidence(&exchange, &record.attempt.run_id)?;
-        let now = self.node.clock().monotonic();
-        let checkpoints = Checkpoints::create(&files, self.node.seal_key(), now)?;
-        let ready = Ready { exchange, list, lists, evidence, checkpoints, matches: None };
-        self.after_commits(talk, ready, record).await
-    }
-
-    /// The evidence file, where the terms want one; what belongs to no finished step is not in it.
-    fn evidence(&self, exchange: &Exchange, id: &str) -> Result<Option<Evidence>, Fault> {
-        if exchange.agreed().ours().terms.evidence_days == 0 {
-            return Ok(None);
-        }
-        let path = Runs::of(self.node.home()).closing_folder(id)?.join(runs::EVIDENCE);
-        Evidence::open(&path, exchange.transcript()).map(Some)
-    }
-
-    async fn after_commits(
-        &self,
-        talk: &mut Talk,
-        ready: Ready,
-        record: &mut Record,
-    ) -> Result<Finished, Fault> {
-        let Ready { exchange, list, lists, evidence, checkpoints, matches } = ready;
-        let agreed = exchange.agreed();
-        let items = agreed.ours().items.iter().chain(&agreed.theirs().items).sum();
-        self.progress.phase(Phase::Exchanging, items);
-        let mut steps = Steps {
-            exchange,
-            lists: lists.clone(),
-            pool: self.node.pool(),
-            progress: &*self.progress,
-            evidence,
-            close: None,
-            checkpoints,
-            clock: self.node.clock(),
-            items_done: 0,
-        };
-        if let Err(fault) = steps.run(talk).await {
-            record.keep(steps.exchange.transcript())?;
-            return Err(fault);
-        }
-        self.progress.phase(Phase::Closing, 0);
-        let Steps { exchange, checkpoints, close: early, .. } = steps;
-        let journal = checkpoints.finish().await?;
-        let counts = list.counts();
-        let (prepared, matches) = match matches {
-            // The lists were joined before we signed, and the rows wait.
-            Some(matches) => (Prepared::of(&record.attempt.output, &record.attempt.run_id)?, matches),
-            None => {
-                let join = self.join(list, lists, journal, &record.attempt);
-                let (prepared, matches) = talk.meanwhile(join, &AtomicU64::new(0), 0).await?;
-                record.joined(&matches, counts.rows(prepared.rows()));
-                (prepared, matches)
-            }
-        };
-        let (closing, close) = exchange.close(&matches)?;
-        let signature = Signature { closing, close, early, prepared, counts };
-        self.after_join(talk, signature, record).await
-    }
-
-    async fn after_join(
-        &self,
-        talk: &mut Talk,
-        signature: Signature,
-        record: &mut Record,
-    ) -> Result<Finished, Fault> {
-        let Signature { closing, close, early, prepared, counts } = signature;
-        let runs = Runs::of(self.node.home());
-        let signed = self.close(talk, closing, close, early, &runs, record).await?;
-        self.release(&signed, &prepared, counts, record)
-    }
-
-    /// Both have signed: the record gets its name, then the result.
-    fn release(
-        &self,
-        signed: &Signed,
-        prepared: &Prepared,
-        counts: Counts,
-        record: &mut Record,
-    ) -> Result<Finished, Fault> {
-        let folder = Runs::of(self.node.home()).finish(&record.attempt.run_id, signed)?;
-        record.attempt.state = State::Unconfirmed;
-        prepared.release().map_err(|error| waiting(error.into(), prepared))?;
-        Ok(Finished { folder, attempt: record.attempt.clone(), counts })
-    }
-
-    /// Masks every list; the peer hears how many items of all of them are done.
-    async fn mask(
-        &self,
-        talk: &mut Talk,
-        agreed: &Agreed,
-        list: &mut List,
-        seed: &Arc<SessionSeed>,
-    ) -> Result<Vec<MaskedList>, Fault> {
-        let of = agreed.ours().items.iter().sum();
-        self.progress.phase(Phase::Masking, of);
-        let (done, mut before, mut lists) = (Arc::new(AtomicU64::new(0)), 0, Vec::new());
-        for (number, items) in agreed.ours().items.iter().enumerate() {
-            let masking = agreed.masking(number as u16);
-            let set = list.take_set(number)?;
-            let (counted, progress, seed) = (done.clone(), self.progress.clone(), seed.clone());
-            let (files, seal_key) = (list.files(), self.node.seal_key().clone());
-            let work = self.node.pool().run(move || {
-                let masked = masking.run(&set, &seed, &|items| {
-                    counted.store(before + items, Ordering::Relaxed);
-                    progress.done(before + items);
-                });
-                files.store_masked(&seal_key, number, &set, &masked).map(|()| masked)
-            });
-            lists.push(talk.meanwhile(async { work.await? }, &done, of).await?);
-            before += items;
-        }
-        Ok(lists)
-    }
-
-    /// Finds the matches of each list, and writes the rows that have any beside the result's name.
-    async fn join(
-        &self,
-        list: List,
-        lists: Arc<Vec<MaskedList>>,
-        journal: journal::Finished,
-        attempt: &Attempt,
-    ) -> Result<(Prepared, Vec<u64>), Fault> {
-        let (job, seal_key) = (list.job().clone(), self.node.seal_key().clone());
-        let (output, id) = (attempt.output.clone(), attempt.run_id.clone());
-        let of_list = |list: &AttemptList| Sizes { ours: list.items_ours, theirs: list.items_theirs };
-        let sizes: Vec<_> = attempt.lists.iter().map(of_list).collect();
-        let work = self.node.pool().run(move || {
-            let matched = Matched::join(&lists, &journal, &sizes, &job.input.keys)?;
-            let names = |row| matched.names(list.rows(), row);
-            let extra = job.input.matched_column().map(|name| Extra { name, cell: &names });
-            let rows = list.reopen(&job.input.spec(), &seal_key)?;
-            let keep = |row| matched.has(list.rows(), row);
-            let shape = Shape { extra: extra.as_slice(), ..job.shape() };
-            let prepared = output::prepare(&output, &id, rows, &shape, keep)?;
-            Ok((prepared, matched.counts()))
-        });
-        work.await?
-    }
-
-    /// Exchanges the Closes; ours is durable before it is sent.
-    async fn close(
-        &self,
-        talk: &mut Talk,
-        closing: Closing,
-        close: Message,
-        early: Option<Close>,
-        runs: &Runs,
-        record: &mut Record,
-    ) -> Result<Signed, Fault> {
-        runs.store_closing(&record.attempt.run_id, &closing)?;
-        record.attempt.state = State::Closing;
-        record.write()?;
-        talk.send(close).await?;
-        let theirs = match early {
-            Some(close) => close,
-            None => match talk.receive().await.map_err(withheld)? {
-                Message::Close(close) => close,
-                Message::Statements(notes) if notes.len() == 1 => return Ok(closing.accept_note(&notes[0])?),
-                other => return Err(other.out_of_phase("close").into()),
-            },
-        };
-        Ok(closing.accept(&theirs)?)
-    }
-
-    fn summary(&self, finished: Finished, bytes: [u64; 2]) -> Summary {
-        let Finished { folder, attempt, counts } = finished;
-        let keys = self.job.input.keys.iter().zip(&counts.lists);
-        let lists: Vec<ListSummary> = attempt
-            .lists
-            .into_iter()
-            .zip(keys)
-            .map(|(list, (key, counts))| list_summary(list, key, counts))
-            .collect();
-        Summary {
-            run_id: attempt.run_id,
-            peer: self.job.peer.clone(),
-            items_ours: lists.iter().map(|list| list.items_ours).sum(),
-            items_theirs: lists.iter().map(|list| list.items_theirs).sum(),
-            matches: lists.iter().map(|list| list.matches).sum(),
-            proved: self.job.policy.proved,
-            output: attempt.output,
-            run_folder: folder,
-            seconds: (self.node.clock().monotonic() - self.started).as_secs_f64(),
-            bytes_sent: bytes[0],
-            bytes_received: bytes[1],
-            cpu_seconds: process::cpu_seconds(),
-            peak_rss_bytes: process::peak_rss_bytes(),
-            rows_read: counts.read,
-            rows_rejected: counts.rejects.total,
-            rows_duplicate: lists.iter().map(|list| list.rows_duplicate).sum(),
-            rows_written: attempt.rows.map_or(0, |rows| rows.written),
-            cells_rejected: counts.rejects.cells,
-            lists,
-            resumed: attempt.resumed,
-            rejects: counts.rejects,
-        }
-    }
-}
-
-/// Where a run stands when elements may flow.
-struct Ready {
-    exchange: Exchange,
-    list: List,
-    lists: Arc<Vec<MaskedList>>,
-    evidence: Option<Evidence>,
-    checkpoints: Checkpoints,
-    /// Of a run that we have signed, and that goes back for a peer that is behind.
-    matches: Option<Vec<u64>>,
-}
-
-/// Where a run stands when our Close may be sent.
-struct Signature {
-    closing: Closing,
-    close: Message,
-    /// The peer's Close, if it came before.
-    early: Option<Close>,
-    prepared: Prepared,
-    counts: Counts,
-}
-
-/// What a run came to.
-struct Finished {
-    folder: PathBuf,
-    attempt: Attempt,
-    counts: Counts,
-}
-
-fn list_summary(list: AttemptList, key: &Key, counts: &ListCounts) -> ListSummary {
-    ListSummary {
-        profile: list.profile,
-        columns: key.columns.clone(),
-        items_ours: list.items_ours,
-        items_theirs: list.items_theirs,
-        matches: list.matches.unwrap_or_default(),
-        rows_duplicate: counts.duplicates,
-        rows_warned: counts.warnings.clone(),
-    }
 }
 
 fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, Fault> {
@@ -751,20 +273,4 @@ fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, Fault> {
     filled
         .map(|()| bytes)
         .map_err(|error| Fault::new(Code::Unexpected, format!("no random numbers: {error}")))
-}
-
-/// The record is complete; only the result could not get its name.
-fn waiting(fault: Fault, prepared: &Prepared) -> Fault {
-    let message =
-        format!("{}; both have signed, and the result waits in {}", fault.message, prepared.part().display());
-    Fault { message, ..fault }
-}
-
-/// The peer may have counted the matches, and we release none: the operator has to know.
-fn withheld(fault: Fault) -> Fault {
-    let message = format!(
-        "{}; we had signed, and the peer did not: it may know the matches, we release none until it shows its signature",
-        fault.message
-    );
-    Fault { message, ..fault }
 }
