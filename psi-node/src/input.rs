@@ -45,7 +45,7 @@ pub trait Source: Send {
     fn row(&mut self) -> Result<Option<Row<'_>>, InputError>;
 
     /// Every cell of the row that was returned last, in the order of the columns.
-    fn cells(&self, visit: &mut dyn FnMut(&str));
+    fn cells(&mut self, visit: &mut dyn FnMut(&str)) -> Result<(), InputError>;
 
     /// After the last row: the file didn't change meanwhile, and the sealed copy is complete and durable.
     fn finish(self: Box<Self>) -> Result<(), InputError>;

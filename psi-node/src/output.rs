@@ -176,7 +176,7 @@ fn write_rows(
     let mut rows = 0;
     while let Some(ordinal) = source.row()?.map(|row| row.ordinal) {
         if keep(ordinal) {
-            sink.row(&mut columns.cells(source, ordinal)).map_err(failed)?;
+            sink.row(&mut columns.cells(source, ordinal)?).map_err(failed)?;
             rows += 1;
         }
     }

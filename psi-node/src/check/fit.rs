@@ -85,7 +85,7 @@ pub fn fits(spec: &Spec) -> Result<Vec<Fit>, InputError> {
             }
         } else {
             let mut place = columns.iter_mut();
-            source.cells(&mut |cell| place.next().into_iter().for_each(|column| column.see(cell)));
+            source.cells(&mut |cell| place.next().into_iter().for_each(|column| column.see(cell)))?;
         }
     }
     Ok(columns.iter().flat_map(Column::fits).collect())

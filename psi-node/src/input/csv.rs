@@ -108,8 +108,9 @@ impl Source for Csv {
         Ok(Some(Row { ordinal, line, cells }))
     }
 
-    fn cells(&self, visit: &mut dyn FnMut(&str)) {
+    fn cells(&mut self, visit: &mut dyn FnMut(&str)) -> Result<(), InputError> {
         self.split().for_each(|cell| visit(&unquoted(cell)));
+        Ok(())
     }
 
     fn finish(self: Box<Self>) -> Result<(), InputError> {

@@ -147,7 +147,7 @@ impl Source for JsonLines {
         Ok(Some(Row { ordinal, line, cells }))
     }
 
-    fn cells(&self, visit: &mut dyn FnMut(&str)) {
+    fn cells(&mut self, visit: &mut dyn FnMut(&str)) -> Result<(), InputError> {
         let mut values: Vec<Cow<'_, str>> = vec![Cow::default(); self.columns.len()];
         let read = each_field(valid(self.text.row()), |key, value| {
             if let Some(column) = position(&self.columns, key, 0) {
@@ -156,6 +156,7 @@ impl Source for JsonLines {
         });
         debug_assert!(read.is_ok(), "the row was read before");
         values.iter().for_each(|value| visit(value));
+        Ok(())
     }
 
     fn finish(self: Box<Self>) -> Result<(), InputError> {

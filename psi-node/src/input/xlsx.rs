@@ -67,10 +67,11 @@ impl Source for Xlsx {
         Ok(Some(Row { ordinal, line: line.into(), cells }))
     }
 
-    fn cells(&self, visit: &mut dyn FnMut(&str)) {
+    fn cells(&mut self, visit: &mut dyn FnMut(&str)) -> Result<(), InputError> {
         let row = &self.sheet.row;
         row.iter().for_each(|held| visit(valid(self.sheet.text_of(held))));
         (row.len()..self.columns.len()).for_each(|_| visit(""));
+        Ok(())
     }
 
     fn finish(self: Box<Self>) -> Result<(), InputError> {

@@ -28,17 +28,17 @@ impl<'a> Columns<'a> {
     /// Their cells in the row that the source returned last, which has that ordinal.
     pub(super) fn cells<'b>(
         &'b mut self,
-        source: &dyn Source,
+        source: &mut dyn Source,
         ordinal: u32,
-    ) -> impl Iterator<Item = &'b str> {
+    ) -> Result<impl Iterator<Item = &'b str>, InputError> {
         self.text.clear();
         self.ends.clear();
         source.cells(&mut |cell| {
             self.text.push_str(cell);
             self.ends.push(self.text.len());
-        });
+        })?;
         let own = self.picked.iter().map(|place| self.cell(*place));
-        own.chain(self.extra.iter().map(move |extra| (extra.cell)(ordinal)))
+        Ok(own.chain(self.extra.iter().map(move |extra| (extra.cell)(ordinal))))
     }
 
     /// A cell; a row that ends early has empty ones behind its end.

@@ -35,14 +35,15 @@ struct Fitting {
 }
 
 impl Fitting {
-    fn check(&self, line: u64) -> Result<(), InputError> {
+    fn check(&mut self, line: u64) -> Result<(), InputError> {
         let (mut place, mut too_long) = (0, None);
-        self.source.cells(&mut |cell| {
-            if xlsx::is_too_long(cell) && self.picked.contains(&place) {
+        let Self { source, picked, .. } = self;
+        source.cells(&mut |cell| {
+            if xlsx::is_too_long(cell) && picked.contains(&place) {
                 too_long.get_or_insert(place);
             }
             place += 1;
-        });
+        })?;
         match too_long.map(|place| self.source.columns()[place].clone()) {
             None => Ok(()),
             Some(column) => {
@@ -65,8 +66,8 @@ impl Source for Fitting {
         Ok(row)
     }
 
-    fn cells(&self, visit: &mut dyn FnMut(&str)) {
-        self.source.cells(visit);
+    fn cells(&mut self, visit: &mut dyn FnMut(&str)) -> Result<(), InputError> {
+        self.source.cells(visit)
     }
 
     fn finish(self: Box<Self>) -> Result<(), InputError> {

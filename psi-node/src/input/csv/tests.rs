@@ -26,7 +26,7 @@ fn read_by(bytes: &[u8], step: usize) -> Result<Vec<(u64, Vec<String>)>, InputEr
     let mut rows = Vec::new();
     while let Some(line) = csv.row()?.map(|row| row.line) {
         let mut cells = Vec::new();
-        csv.cells(&mut |cell| cells.push(cell.to_owned()));
+        csv.cells(&mut |cell| cells.push(cell.to_owned())).unwrap();
         rows.push((line, cells));
     }
     Ok(rows)

@@ -93,7 +93,7 @@ fn other_encodings_are_named_or_read() {
     let mut lines = open(bytes, &gb).unwrap();
     lines.row().unwrap();
     let mut cells = Vec::new();
-    lines.cells(&mut |cell| cells.push(cell.to_owned()));
+    lines.cells(&mut |cell| cells.push(cell.to_owned())).unwrap();
     assert_eq!(cells, ["1", "张三"]);
 }
 
@@ -108,7 +108,7 @@ fn a_result_has_a_column_for_every_key() {
     let mut rows = Vec::new();
     while lines.row().unwrap().is_some() {
         let mut cells = Vec::new();
-        lines.cells(&mut |cell| cells.push(cell.to_owned()));
+        lines.cells(&mut |cell| cells.push(cell.to_owned())).unwrap();
         rows.push(cells);
     }
     assert_eq!(rows, [["1", "", "", ""], ["2", "[1, 2]", "", ""], ["", "", "x\"", ""]]);

@@ -20,7 +20,7 @@ fn cells_by(bytes: &[u8], step: usize, encoding: Encoding) -> Result<Vec<String>
     let mut csv = Csv::new(Feed::of(Path::new("list.csv"), Drip(Cursor::new(bytes.to_vec()), step)), &spec)?;
     let mut all = csv.columns().to_vec();
     while csv.row()?.is_some() {
-        csv.cells(&mut |cell| all.push(cell.to_owned()));
+        csv.cells(&mut |cell| all.push(cell.to_owned())).unwrap();
     }
     Ok(all)
 }

@@ -26,7 +26,7 @@ fn rows_by(bytes: &[u8], spec: &Spec) -> Result<Vec<(u64, Vec<String>, String)>,
         let (line, wanted) =
             (row.line, wanted.map_or_else(|fault| fault.reason().into(), |cell| cell.into_owned()));
         let mut cells = Vec::new();
-        xlsx.cells(&mut |cell| cells.push(cell.to_owned()));
+        xlsx.cells(&mut |cell| cells.push(cell.to_owned())).unwrap();
         rows.push((line, cells, wanted));
     }
     Box::new(xlsx).finish()?;
