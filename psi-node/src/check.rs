@@ -1,18 +1,22 @@
 //! Looking at a list before anything is agreed: what it holds, what would be left out, and which type fits which column.
 //!
-//! Nothing is sent and nothing is written. Canonical forms leave this module masked only.
+//! Nothing is sent, and nothing is written but the rejects for whom they belong to, where that is asked for. Canonical forms
+//! leave this module masked only.
 
 mod fit;
 mod mask;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use psi_core::identifier::CanonicalSet;
 use serde::Serialize;
 
 pub use self::fit::{Fit, Sure, fits, guess};
 pub use self::mask::masked;
-use crate::input::{self, InputError, Key, Limits, Loaded, Rejects, Spec};
+use crate::{
+    input::{self, InputError, Judge, Key, Limits, Loaded, Rejects, Spec},
+    output::{self, OutputError},
+};
 
 /// Rejects that are kept with their line: enough to show some of each reason.
 const KEPT: usize = 10_000;
@@ -53,14 +57,31 @@ pub struct Reason {
     pub lines: Vec<u64>,
 }
 
-/// Reads the list to its end, as a run would, however many rows are rejected.
+/// Reads the list to its end, as a run would, however many rows are rejected. What is left out goes into the file
+/// `rejects`, if there is anything.
 ///
 /// # Errors
-/// As [`input::open`] and [`input::load`]; a list of which every row is rejected has nothing to look at.
-pub fn check(spec: &Spec, key: &Key, strict: bool) -> Result<Checked, InputError> {
+/// As [`input::open`] and [`input::load`]; a list of which every row is rejected has nothing to look at. Of the file, as
+/// [`output::check`] and [`output::rejects`].
+pub fn check(spec: &Spec, key: &Key, strict: bool, rejects: Option<&Path>) -> Result<Checked, OutputError> {
     let limits = Limits { max_rejects: 1.0, shown_rejects: KEPT, strict };
-    let Loaded { mut lists, rows_read, rejects } =
-        input::load(input::open(spec, None)?, spec, std::slice::from_ref(key), &limits)?;
+    let keys = std::slice::from_ref(key);
+    let Some(target) = rejects else {
+        return checked(spec, input::load(input::open(spec, None)?, spec, keys, &limits)?);
+    };
+    output::check(target)?;
+    let (source, copy) = input::open_twice(spec)?;
+    output::rejects_fit(target, source.columns())?;
+    let loaded = input::load(source, spec, keys, &limits);
+    if loaded.as_ref().map_or_else(InputError::is_too_many_rejects, |loaded| !loaded.rejects.is_empty()) {
+        let rows = input::reopen(spec, copy.read()?)?;
+        output::rejects(target, "check", rows, Judge::new(spec, keys, strict), false)?.release()?;
+    }
+    checked(spec, loaded?)
+}
+
+fn checked(spec: &Spec, loaded: Loaded) -> Result<Checked, OutputError> {
+    let Loaded { mut lists, rows_read, rejects } = loaded;
     let list = lists.pop().ok_or_else(|| InputError::NoRows { path: spec.path.clone() })?;
     Ok(Checked {
         rows: rows_read,

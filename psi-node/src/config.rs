@@ -2,6 +2,7 @@
 
 pub mod edit;
 pub mod keys;
+mod overrides;
 #[cfg(test)]
 mod tests;
 
@@ -22,9 +23,10 @@ use psi_core::{
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+pub use self::overrides::Overrides;
 use crate::{
     fault::{Code, Fault},
-    input::{self, Delimiter, Encoding, Format, InputError, Key, Limits, Source, Spec},
+    input::{self, Delimiter, Encoding, Format, InputError, Judge, Key, Limits, Source, Spec},
     output::{self, Extra, OutputError, Shape},
     schedule::Schedule,
     tls::{endpoint::Endpoint, proxy::Proxy},
@@ -116,6 +118,11 @@ pub struct Job {
     /// Whether a CSV output starts with a byte order mark, by which Excel knows UTF-8.
     #[serde(default)]
     pub bom: bool,
+    /// Whether the output leaves out rows that matched in the job's last finished run.
+    #[serde(default)]
+    pub only_new: bool,
+    /// The file for what was left out of the list, named like the output; none if absent.
+    pub rejects: Option<PathBuf>,
     /// For how many minutes a run whose connection was lost tries to go on by itself; 0 for not at all.
     #[serde(default = "default_retry_minutes")]
     pub retry_minutes: u32,
@@ -177,6 +184,11 @@ impl Input {
         }
     }
 
+    /// Judges its rows; `spec` is how it is read.
+    pub fn judge<'a>(&'a self, spec: &'a Spec) -> Judge<'a> {
+        Judge::new(spec, &self.keys, self.strict)
+    }
+
     /// What of it is usable.
     pub fn limits(&self) -> Limits {
         Limits { max_rejects: self.max_rejects, strict: self.strict, ..Limits::default() }
@@ -218,16 +230,22 @@ pub enum OutputMode {
 impl Job {
     /// The output's name; a plain one gets the run's id if the job has a schedule, since nothing is written over a file.
     pub fn output_name(&self) -> PathBuf {
-        let name = self.output.to_string_lossy();
-        if self.schedule.is_none() || name.contains("{run}") {
-            return self.output.clone();
+        self.name(&self.output)
+    }
+
+    /// The name of the file for what is left out, in the same way.
+    pub fn rejects_name(&self) -> Option<PathBuf> {
+        self.rejects.as_deref().map(|rejects| self.name(rejects))
+    }
+
+    fn name(&self, path: &Path) -> PathBuf {
+        if self.schedule.is_none() || path.to_string_lossy().contains("{run}") {
+            return path.into();
         }
-        let stem = self.output.file_stem().unwrap_or_default().to_string_lossy();
-        let ending = self
-            .output
-            .extension()
-            .map_or_else(String::new, |ending| format!(".{}", ending.to_string_lossy()));
-        self.output.with_file_name(format!("{stem}-{{run}}{ending}"))
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let ending =
+            path.extension().map_or_else(String::new, |ending| format!(".{}", ending.to_string_lossy()));
+        path.with_file_name(format!("{stem}-{{run}}{ending}"))
     }
 
     /// Its time zone.
@@ -243,18 +261,22 @@ impl Job {
     /// The list's rows, of which each fits into the output; what the output adds must have room beside them.
     pub fn fitting(&self, source: Box<dyn Source>) -> Result<Box<dyn Source>, OutputError> {
         self.input.check_columns(source.columns())?;
+        self.rejects.as_deref().map_or(Ok(()), |rejects| output::rejects_fit(rejects, source.columns()))?;
         let matched = self.input.matched_column().map(|name| Extra { name, cell: &|_| "" });
         output::fitting(source, &self.output, &Shape { extra: matched.as_slice(), ..self.shape() })
     }
 
-    /// The output's name says a format, and the options suit it.
+    /// The names of output and rejects say formats, and the options suit them.
     fn check_output(&self) -> Result<(), String> {
-        if let Some(unknown) = unknown_placeholder(&self.output) {
-            return Err(format!("output: {unknown:?}: expected {{job}}, {{date}} or {{run}}"));
-        }
-        let format = output::Format::of(&self.output).map_err(|error| format!("output: {error}"))?;
-        if self.bom && format != output::Format::Csv {
+        let formats = [
+            Some(format("output", &self.output)?),
+            self.rejects.as_deref().map(|rejects| format("rejects", rejects)).transpose()?,
+        ];
+        if self.bom && !formats.contains(&Some(output::Format::Csv)) {
             return Err("bom: only an output in .csv can start with a byte order mark".to_owned());
+        }
+        if self.rejects.as_ref() == Some(&self.output) {
+            return Err("rejects: the same file as the output".to_owned());
         }
         let doubled = |(place, name): (usize, &String)| self.columns[..place].contains(name);
         match self.columns.iter().enumerate().find(|column| doubled(*column)) {
@@ -393,6 +415,14 @@ fn is_line(text: &str) -> bool {
 /// Whether a job may have this name, which both sides use and which becomes part of file names.
 pub fn is_job_name(name: &str) -> bool {
     is_operator_name(name) && !name.contains(['/', '{', '}']) && !name.starts_with(['.', '-'])
+}
+
+/// The format that a file's name says, in which everything between braces is replaced some day.
+fn format(field: &str, path: &Path) -> Result<output::Format, String> {
+    if let Some(unknown) = unknown_placeholder(path) {
+        return Err(format!("{field}: {unknown:?}: expected {{job}}, {{date}} or {{run}}"));
+    }
+    output::Format::of(path).map_err(|error| format!("{field}: {error}"))
 }
 
 /// The first `{...}` in an output's name that is never replaced.

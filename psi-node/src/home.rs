@@ -5,6 +5,7 @@
 //! keys/identity.key           the identity, PKCS#8 PEM        keys/seal.key   seals what is in private/
 //! runs/ID/                    statement.note, transcript [, evidence]: may be handed out
 //! private/ID/                 sealed: the list's snapshot, seeds, the masked list
+//! private/known/              sealed: what matched in the last run of jobs whose results keep to what is new
 //! attempts/ID.json            every attempt from the agreement on, also those that failed: what was disclosed, and to whom
 //! leases/                     one locked file a job that runs
 //! ```
@@ -16,6 +17,14 @@ use std::{
     env,
     path::{Path, PathBuf},
 };
+
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+
+/// A job's name as part of a file's name.
+pub fn file_name(job: &str) -> String {
+    HEXLOWER.encode(&Sha256::digest(job)[..8])
+}
 
 /// The folders of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +83,11 @@ impl Home {
     /// The folder of what stays with the node.
     pub fn private(&self) -> PathBuf {
         self.state.join("private")
+    }
+
+    /// The folder of what is known of jobs.
+    pub fn known(&self) -> PathBuf {
+        self.private().join("known")
     }
 
     /// The index over the records of attempts.

@@ -13,6 +13,7 @@ mod csv;
 mod error;
 mod feed;
 mod json_lines;
+mod judge;
 mod layout;
 mod load;
 mod rows;
@@ -30,8 +31,10 @@ use psi_core::identifier::{Reject, Rule, Warning};
 pub(crate) use columns::find as find_column;
 pub use error::{InputError, Place};
 use feed::Feed;
+pub use feed::Reread;
+pub use judge::{Judge, Judgement, Key, Rejected, columns_of};
 pub use layout::{Delimiter, Encoding, Format};
-pub use load::{Key, Limits, Loaded, LoadedList, Rejected, Rejects, columns_of, load};
+pub use load::{Limits, Loaded, LoadedList, Rejects, load};
 pub use rows::RowMap;
 
 use crate::seal::{SealedReader, SealedWriter};
@@ -240,6 +243,12 @@ impl Spec {
 /// Only regular files and standard input: a FIFO would block, a device would never end.
 pub fn open(spec: &Spec, copy: Option<SealedWriter<File>>) -> Result<Box<dyn Source>, InputError> {
     over(spec, Feed::open(&spec.path, copy)?)
+}
+
+/// Opens a list of which a copy is kept for a second reading, whatever it is read from.
+pub fn open_twice(spec: &Spec) -> Result<(Box<dyn Source>, Reread), InputError> {
+    let (writer, copy) = Reread::new(&spec.path)?;
+    Ok((open(spec, Some(writer))?, copy))
 }
 
 /// Opens the sealed copy of a list.

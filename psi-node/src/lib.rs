@@ -14,6 +14,7 @@ pub mod identity;
 pub mod input;
 pub mod join;
 pub mod journal;
+pub mod known;
 pub mod link;
 pub mod node;
 pub mod output;

@@ -8,11 +8,13 @@
 //! [`Prepared::release`] renames it once both signatures are stored. An existing file is never replaced. The same rows give
 //! the same bytes, so that a result which a crash cut short can be made again.
 
+mod cells;
 mod columns;
 mod csv;
 mod fit;
 mod formula;
 mod jsonl;
+mod rejects;
 mod xlsx;
 
 use std::fs::File;
@@ -20,7 +22,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use self::columns::Columns;
-pub use self::fit::fitting;
+pub use self::{
+    fit::fitting,
+    rejects::{rejects, rejects_fit},
+};
 
 use crate::durable;
 use crate::input::{InputError, Source};
@@ -96,11 +101,17 @@ impl Format {
         }
     }
 
-    /// Starts a file with these columns.
-    fn sink(self, file: File, names: &[String], byte_order_mark: bool) -> io::Result<Box<dyn Sink>> {
+    /// Starts a file with these columns; the title is for sheets.
+    fn sink(
+        self,
+        file: File,
+        names: &[String],
+        byte_order_mark: bool,
+        title: &'static str,
+    ) -> io::Result<Box<dyn Sink>> {
         Ok(match self {
             Self::Csv => Box::new(csv::Csv::new(file, names, byte_order_mark)?),
-            Self::Xlsx => Box::new(xlsx::Xlsx::new(file, names)?),
+            Self::Xlsx => Box::new(xlsx::Xlsx::new(file, names, title)?),
             Self::JsonLines => Box::new(jsonl::JsonLines::new(file, names)?),
         })
     }
@@ -143,15 +154,25 @@ pub struct Extra<'a> {
 pub fn prepare(
     target: &Path,
     run: &str,
-    mut source: Box<dyn Source>,
+    source: Box<dyn Source>,
     shape: &Shape<'_>,
     keep: impl FnMut(u32) -> bool,
+) -> Result<Prepared, OutputError> {
+    prepared(target, run, source, |file, source| write_rows(target, file, source, shape, keep))
+}
+
+/// Writes a file, of so many rows, that waits under a hidden name.
+fn prepared(
+    target: &Path,
+    run: &str,
+    mut source: Box<dyn Source>,
+    write: impl FnOnce(File, &mut dyn Source) -> Result<u64, OutputError>,
 ) -> Result<Prepared, OutputError> {
     let prepared = Prepared::of(target, run)?;
     let failed = |source| OutputError::Write { path: target.into(), source };
     durable::remove(&prepared.part).map_err(failed)?;
     let file = durable::create_private(&prepared.part).map_err(failed)?;
-    let written = write_rows(target, file, source.as_mut(), shape, keep);
+    let written = write(file, source.as_mut());
     let finished = written.and_then(|rows| Ok(source.finish().map(|()| rows)?));
     match finished {
         Ok(rows) => Ok(Prepared { rows, ..prepared }),
@@ -172,7 +193,8 @@ fn write_rows(
     let failed = |source| OutputError::Write { path: target.into(), source };
     let mut columns = Columns::of(source.columns(), shape)?;
     let names = columns.names(source.columns());
-    let mut sink = Format::of(target)?.sink(file, &names, shape.byte_order_mark).map_err(failed)?;
+    let mut sink =
+        Format::of(target)?.sink(file, &names, shape.byte_order_mark, "matches").map_err(failed)?;
     let mut rows = 0;
     while let Some(ordinal) = source.row()?.map(|row| row.ordinal) {
         if keep(ordinal) {

@@ -95,6 +95,14 @@ pub struct Summary {
     pub lists: Vec<ListSummary>,
     /// How often the run went on over another connection.
     pub resumed: u32,
+    /// The file with what was left out of the list, if one was asked for and there is anything in it.
+    pub rejects_file: Option<PathBuf>,
+    /// Whether the output keeps to rows that did not match in the last finished run.
+    pub only_new: bool,
+    /// Matching rows that are not in the output for that reason.
+    pub rows_known: u64,
+    /// That run, if there was one to compare with.
+    pub since: Option<String>,
     /// Line and reason of what was left out; for people.
     #[serde(skip)]
     pub rejects: Rejects,

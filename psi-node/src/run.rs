@@ -24,6 +24,7 @@ mod stop;
 mod summary;
 mod talk;
 mod unfinished;
+mod written;
 
 use std::{
     path::PathBuf,
@@ -46,14 +47,14 @@ pub use self::{
     unfinished::{cancel, expire, give_up},
 };
 use crate::{
-    config::{Job, Peer},
+    config::{Job, Overrides, Peer},
     fault::{Code, Fault},
     link::{Link, grpc},
     node::Node,
     output,
     policy::{Ledger, Request},
     report::{Phase, Progress, Summary},
-    runs::{Attempts, State},
+    runs::{self, Attempts, State},
     store::Index,
     tls::accept,
 };
@@ -65,9 +66,29 @@ use crate::{
 /// # Errors
 /// Any row of the table of errors; whatever it is, no result is left without both signatures.
 pub async fn call(node: &Node, job: &str, progress: Arc<dyn Progress>) -> Result<Summary, Fault> {
+    call_with(node, job, &Overrides::default(), progress).await
+}
+
+/// The same, with something that a new session does otherwise than the job says. An unfinished run goes on as it began.
+///
+/// # Errors
+/// As [`call`]; [`Code::Usage`] if it does not fit together.
+pub async fn call_with(
+    node: &Node,
+    job: &str,
+    with: &Overrides,
+    progress: Arc<dyn Progress>,
+) -> Result<Summary, Fault> {
     node.config().job(job)?;
-    let run = Run::claim(node, job, Lease::to_call(node, job)?, progress)?;
+    let run = Run::claim(node, job, Lease::to_call(node, job)?, progress)?.overridden(with)?;
+    if let Some(finished) = run.finish_signed()? {
+        let summary = run.summary(finished, [0, 0]);
+        return run.offered(Ok(summary)).await;
+    }
     if let Some(id) = run.unfinished()? {
+        if *with != Overrides::default() {
+            tracing::warn!(run = id, "the unfinished run goes on as it began, whatever is asked for now");
+        }
         match run.go_on(&id).await {
             Err(fault)
                 if run.unfinished()?.is_none() && matches!(fault.code, Code::SessionOver | Code::SetBack) =>
@@ -176,15 +197,22 @@ impl<'a> Run<'a> {
         Ok(Self { node, job_name, job, peer, progress, started, date, lease: Mutex::new(lease) })
     }
 
-    /// Whether a new session may begin: the result has a place, and the policy allows it.
+    fn overridden(self, with: &Overrides) -> Result<Self, Fault> {
+        let job = self.job.overridden(with).map_err(|reason| Fault::new(Code::Usage, reason))?;
+        Ok(Self { job, ..self })
+    }
+
+    /// Whether a new session may begin: what it leaves has a place, and the policy allows it.
     fn may_begin(&self) -> Result<(), Fault> {
         // Where the name has the run's id in it, only the folder can be checked before there is one.
         output::check(&self.output("{run}"))?;
+        self.rejects("{run}").map_or(Ok(()), |rejects| output::check(&rejects))?;
         self.allow(&Request::smallest(&self.job_name, &self.job))
     }
 
     /// The same for a peer that called with this Hello.
     fn begin_with(&self, theirs: &Hello) -> Result<(), Fault> {
+        self.finish_signed()?;
         // The peer begins anew: of what was left unfinished with it nothing can come any more.
         for attempt in Attempts::of(self.node.home()).open(&self.job_name)? {
             if attempt.state != State::Closing {
@@ -229,6 +257,11 @@ impl<'a> Run<'a> {
         output::path(&self.job.output_name(), &self.job_name, &self.date, id)
     }
 
+    /// Where what it leaves out goes, if that is wanted.
+    fn rejects(&self, id: &str) -> Option<PathBuf> {
+        self.job.rejects_name().map(|rejects| output::path(&rejects, &self.job_name, &self.date, id))
+    }
+
     /// Whether the policy allows that, after what was charged so far.
     fn allow(&self, request: &Request<'_>) -> Result<(), Fault> {
         let now = self.node.now();
@@ -248,7 +281,9 @@ impl<'a> Run<'a> {
         self.progress.phase(Phase::Reading, 0);
         let (home, seal_key) = (self.node.home().clone(), self.node.seal_key().clone());
         let (name, job) = (self.job_name.clone(), self.job.clone());
-        let list = self.node.pool().run(move || List::load(&home, &name, &seal_key, &job)).await??;
+        let unsent = self.rejects(&runs::unsent(self.node.now()));
+        let load = move || List::load(&home, &name, &seal_key, &job, unsent.as_deref());
+        let list = self.node.pool().run(load).await??;
         self.job.terms().allow("our", list.items())?;
         Ok(list)
     }

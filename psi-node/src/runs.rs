@@ -3,6 +3,8 @@
 //! `runs/ID` appears in one rename with everything in it. Until both have signed it is `runs/.closing-ID`, with our own
 //! signature alone; should the peer show the full statement in a later hello, the run is finished from there.
 
+mod results;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -19,11 +21,11 @@ use psi_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use self::results::Results;
 use crate::{
     durable,
     fault::{Code, Fault},
     home::Home,
-    output::Prepared,
     policy::Charge,
 };
 
@@ -40,6 +42,11 @@ const CLOSING: &str = ".closing-";
 pub fn run_id(started: u64, sid: &Digest) -> String {
     let time = DateTime::<Utc>::from_timestamp(started.min(MAX_TIME) as i64, 0).unwrap_or_default();
     format!("{}-{}", time.format("%Y%m%dT%H%M%SZ"), &HEXLOWER.encode(sid)[..8])
+}
+
+/// What stands in for the id of a run of which nothing was sent, in the names of files: `TIME-unsent`.
+pub fn unsent(now: u64) -> String {
+    format!("{}-unsent", &run_id(now, &Digest::default())[..16])
 }
 
 /// The initiator's start as the id of a run has it, in seconds since 1970; 0 if it is no such id.
@@ -283,6 +290,12 @@ pub struct Attempt {
     pub state: State,
     /// Where the result goes.
     pub output: PathBuf,
+    /// Where what was left out of the list goes, if that is wanted and anything was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejects: Option<PathBuf>,
+    /// Whether the result keeps to what is new since the last finished run.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub only_new: bool,
     /// What became of our rows, once the lists were joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<AttemptRows>,
@@ -339,6 +352,22 @@ pub struct AttemptRows {
     pub duplicates: Vec<u64>,
     /// Rows in the result.
     pub written: u64,
+    /// Matching rows that are not in it, since they matched in the run before.
+    #[serde(default, skip_serializing_if = "is_none_left")]
+    pub known: u64,
+    /// That run, if there was one to compare with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_none_left(rows: &u64) -> bool {
+    *rows == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
@@ -471,7 +500,7 @@ impl Attempts {
             return self.write(&Attempt { error, ..attempt });
         }
         Runs::of(&self.home).discard(&attempt.run_id);
-        Prepared::of(&attempt.output, &attempt.run_id)?.discard()?;
+        Results::of(&self.home, &attempt)?.discard()?;
         self.write(&Attempt { state: State::Abandoned, error, ..attempt })
     }
 
@@ -486,10 +515,10 @@ impl Attempts {
         }
     }
 
-    /// Releases the result of a run whose statement has both signatures now.
+    /// Releases what a run has prepared whose statement has both signatures now.
     fn release(&self, attempt: Attempt) -> Result<(), Fault> {
-        let released = Prepared::of(&attempt.output, &attempt.run_id)?.release()?;
-        tracing::info!(run = attempt.run_id, ?released, output = %attempt.output.display(), "released the result");
+        Results::of(&self.home, &attempt)?.release()?;
+        tracing::info!(run = attempt.run_id, output = %attempt.output.display(), "released the result");
         self.write(&Attempt { state: State::Complete, error: None, ..attempt })
     }
 

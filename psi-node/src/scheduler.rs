@@ -9,9 +9,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
-use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tokio::{process::Command, sync::watch, task::JoinSet, time::timeout};
 use tracing::Instrument;
 
@@ -19,6 +17,7 @@ use crate::{
     config::Job,
     durable,
     fault::{Code, Fault, Retry},
+    home::file_name,
     node::Node,
     report::Summary,
     run,
@@ -294,8 +293,7 @@ impl Scheduler {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        let name = HEXLOWER.encode(&Sha256::digest(name)[..8]);
-        self.node.home().schedules().join(format!("{name}.json"))
+        self.node.home().schedules().join(format!("{}.json", file_name(name)))
     }
 }
 

@@ -27,14 +27,14 @@ fn contains(haystack: &[u8]) -> bool {
     haystack.windows(CANARY.len()).any(|window| window == CANARY.as_bytes())
 }
 
-/// Every file below `folder` but the lists and the results.
+/// Every file below `folder` but the lists, the results and the rejects, which are the owner's.
 fn files(folder: &Path, visit: &mut dyn FnMut(&Path, &[u8])) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if path.is_dir() {
             files(&path, visit);
-        } else if name != "list.csv" && name != "out.csv" {
+        } else if name != "list.csv" && name != "out.csv" && !name.starts_with("rejects-") {
             visit(&path, &fs::read(&path).unwrap());
         }
     }
@@ -75,6 +75,8 @@ async fn neither_logs_nor_errors_nor_records() {
     let mut homes = Homes::with_lists(&list(0..100), &list(50..150));
     homes.a.policy("evidence_days", 1);
     homes.b.policy("evidence_days", 1);
+    let rejects = homes.a.output().with_file_name("rejects-{run}.csv");
+    homes.a.job = vec!["only_new = true".to_owned(), format!("rejects = {rejects:?}")];
     let pair = homes.serve().await;
     let mut texts = Vec::new();
     let summary = pair.run().await.unwrap();
@@ -93,6 +95,10 @@ async fn neither_logs_nor_errors_nor_records() {
     fs::write(pair.homes.a.list(), reject).unwrap();
     let summary = pair.run().await.unwrap();
     assert_eq!(summary.rows_rejected, 2, "the fault fired");
+    assert!(
+        fs::read_to_string(summary.rejects_file.as_ref().unwrap()).unwrap().contains(CANARY),
+        "the canary is in the rejects"
+    );
     texts.push(format!("{summary:?}"));
     pair.clear_results();
     for broken in [
@@ -116,14 +122,15 @@ async fn neither_logs_nor_errors_nor_records() {
     assert!(log.windows(14).any(|window| window == b"session agreed"), "the log was caught");
     assert!(!contains(&log), "the log has the canary");
     assert_names_its_run(&log, &run_id);
-    let mut seen = 0;
+    let (mut seen, mut known) = (0, 0);
     for place in [&homes.a, &homes.b, &several.a, &several.b] {
         files(place.home().state(), &mut |path, bytes| {
             seen += 1;
+            known += usize::from(path.starts_with(place.home().known()));
             assert!(!contains(bytes), "{} has the canary", path.display());
         });
     }
-    assert!(seen > 20, "the records were looked at: {seen}");
+    assert!(seen > 20 && known == 1, "the records were looked at: {seen}, {known}");
 }
 
 /// A job with a list for each of two columns and one for both: a run with a bad cell in each, then one with too many.

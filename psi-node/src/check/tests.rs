@@ -76,11 +76,30 @@ fn nothing_is_guessed_from_notes() {
 #[test]
 fn what_a_run_would_leave_out_is_counted_by_reason_and_nothing_is_shown_in_clear() {
     let (_folder, path) = list("phone\n13900000001\n139\n+86 139 0000 0001\n138\n\"\"\n13912345678\n");
-    let checked = check(&Spec::of(path, vec!["phone".into()]), &mobile(), false).unwrap();
+    let checked = check(&Spec::of(path, vec!["phone".into()]), &mobile(), false, None).unwrap();
     assert_eq!((checked.rows, checked.rejected, checked.duplicates, checked.items), (6, 3, 1, 2));
     let reasons: Vec<_> =
         checked.reasons.iter().map(|reason| (reason.reason, reason.count, &reason.lines[..])).collect();
     assert_eq!(reasons, [("bad-length", 2, &[3, 5][..]), ("empty", 1, &[6])]);
     assert_eq!(checked.preview, ["139****0001", "139****5678"]);
     assert!(!serde_json::to_string(&checked).unwrap().contains("13912345678"));
+}
+
+#[test]
+fn rejects_go_into_a_file_when_there_are_any() {
+    let (folder, path) = list("phone,note\n13900000001,a\n139,b\n");
+    let spec = Spec::of(&path, vec!["phone".into()]);
+    let target = folder.path().join("rejects.csv");
+    assert_eq!(check(&spec, &mobile(), false, Some(&target)).unwrap().rejected, 1);
+    let text = fs::read_to_string(&target).unwrap();
+    assert_eq!(text.lines().nth(1).unwrap(), "3,,\"wrong length: expected 11 digits, got 3\",139,b");
+    let there = check(&spec, &mobile(), false, Some(&target)).unwrap_err();
+    assert!(matches!(there, OutputError::Exists { .. }), "nothing is written over a file");
+    fs::remove_file(&target).unwrap();
+    fs::write(&path, "phone,note\n13900000001,a\n").unwrap();
+    check(&spec, &mobile(), false, Some(&target)).unwrap();
+    assert!(!target.exists(), "no rejects, no file");
+    fs::write(&path, "phone,note\n1,a\n2,b\n").unwrap();
+    assert!(check(&spec, &mobile(), false, Some(&target)).is_err(), "nothing to look at");
+    assert_eq!(fs::read_to_string(&target).unwrap().lines().count(), 3, "but the rejects are there");
 }

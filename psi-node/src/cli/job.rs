@@ -8,7 +8,7 @@ use psi_node::{
     fault::{Code, Fault},
     home::Home,
     input::{Delimiter, Encoding, Format, Key},
-    policy,
+    known, policy,
     schedule::Schedule,
     zone::Zone,
 };
@@ -77,6 +77,12 @@ pub(crate) struct Add {
     /// Start a CSV output with a byte order mark, so that Excel reads it as UTF-8
     #[arg(long)]
     pub(super) bom: bool,
+    /// Leave out of the output what matched in the last finished run
+    #[arg(long)]
+    pub(super) only_new: bool,
+    /// A file for what is left out of the list, with line and reason; named like the output
+    #[arg(long, value_name = "FILE")]
+    pub(super) rejects: Option<PathBuf>,
     /// Answers without proofs: fewer bytes and less work, and wrong answers stay unnoticed
     #[arg(long)]
     pub(super) unproved: bool,
@@ -181,6 +187,8 @@ impl Add {
             on_failure: Vec::new(),
             columns: self.columns.clone(),
             bom: self.bom,
+            only_new: self.only_new,
+            rejects: self.rejects.as_deref().map(full).transpose()?,
             policy: Policy {
                 output: OutputMode::Mutual,
                 proved: !self.unproved,
@@ -206,7 +214,7 @@ fn parse_key(text: &str) -> Result<Key, String> {
 }
 
 /// Jobs also run from elsewhere. The file is text, and so is a path in it.
-fn full(path: &Path) -> Result<PathBuf, Fault> {
+pub(super) fn full(path: &Path) -> Result<PathBuf, Fault> {
     let failed = |reason: String| Fault::new(Code::Usage, format!("{}: {reason}", path.display()));
     let path = absolute(path).map_err(|error| failed(error.to_string()))?;
     if path.to_str().is_some() { Ok(path) } else { Err(failed("expected a path in UTF-8".to_owned())) }
@@ -225,6 +233,7 @@ fn remove(home: &Home, name: &str) -> Result<(), Fault> {
     let mut edit = Edit::open(home.config())?;
     edit.remove_job(name)?;
     edit.save()?;
+    known::forget(home, name)?;
     print::err(&format!("{} is removed; a serving node sees it within seconds\n", print::printable(name)));
     Ok(())
 }
@@ -240,6 +249,7 @@ fn described(name: &str, job: &Job) -> String {
     ];
     facts.extend(input(&job.input));
     facts.push(("output", print::printable(&output(job))));
+    facts.extend(job.rejects.iter().map(|path| ("rejects", print::printable(&path.display().to_string()))));
     facts.push((
         "time zone",
         job.timezone.map_or_else(|| "this machine's".to_owned(), |zone| zone.to_string()),
@@ -282,7 +292,8 @@ fn output(job: &Job) -> String {
         columns => format!(", columns {}", columns.join(", ")),
     };
     let bom = if job.bom { ", with a byte order mark" } else { "" };
-    format!("{}{columns}{bom}", job.output.display())
+    let new = if job.only_new { ", only what is new since the last run" } else { "" };
+    format!("{}{columns}{bom}{new}", job.output.display())
 }
 
 fn scheduled(schedule: &Schedule, job: &Job) -> String {

@@ -41,6 +41,9 @@ pub(crate) struct Check {
     /// Items of the peer's list, for the estimate; as many as ours if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_ITEMS))]
     peer_items: Option<u64>,
+    /// A file for what is left out, with line and reason, in .csv, .xlsx or .jsonl
+    #[arg(long, value_name = "FILE")]
+    rejects: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -85,7 +88,7 @@ impl Check {
         let (key, guessed) = self.key(&spec, &fits)?;
         let column = key.columns[0].clone();
         let spec = Spec { columns: key.columns.clone(), ..spec };
-        let checked = check::check(&spec, &key, self.strict)?;
+        let checked = check::check(&spec, &key, self.strict, self.rejects.as_deref())?;
         let items = checked.items.max(1);
         let exchange = Exchange::of(items, self.peer_items.unwrap_or(items));
         let estimate = exchange.estimate(&bench::measure_quick()?);
@@ -138,15 +141,19 @@ impl Check {
 
     fn judge(&self, checked: &Checked) -> Result<(), Fault> {
         let Checked { rows, rejected, .. } = *checked;
+        let place = self
+            .rejects
+            .as_ref()
+            .map_or_else(String::new, |path| format!("; they are in {}", path.display()));
         let message =
             format!("{} of {} rejected", print::grouped(rejected.into()), print::count(rows, "row", "rows"));
         match rejected {
             0 => Ok(()),
             _ if rejected as f64 > self.max_rejects * rows as f64 => {
                 let limit = self.max_rejects * 100.0;
-                Err(Fault::new(Code::TooManyRejects, format!("{message}, at most {limit} % allowed")))
+                Err(Fault::new(Code::TooManyRejects, format!("{message}, at most {limit} % allowed{place}")))
             }
-            _ => Err(Fault::new(Code::RowsRejected, message)),
+            _ => Err(Fault::new(Code::RowsRejected, message + &place)),
         }
     }
 

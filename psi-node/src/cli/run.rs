@@ -1,10 +1,10 @@
 //! `psi run`: one exchange, and what came of it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use psi_node::{
     budget::Budget,
-    config::Job,
+    config::{Job, Overrides},
     fault::{Code, Fault},
     home::Home,
     input::{self, Loaded, Rejects},
@@ -30,23 +30,42 @@ pub(crate) struct Args {
     /// Print the summary as one JSON object
     #[arg(long, conflicts_with = "dry_run")]
     json: bool,
-    /// Read the list and show what would be disclosed; nothing is sent
+    /// Read the list and show what would be disclosed; nothing is sent, and no file is written
     #[arg(long)]
     dry_run: bool,
+    /// Another file for the matching rows, for this run; {job}, {date} and {run} are replaced
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Other columns for it, for this run
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
+    columns: Vec<String>,
+    /// Leave out rows that matched in the last finished run of the job
+    #[arg(long)]
+    only_new: bool,
+    /// Another file for what is left out of the list, for this run
+    #[arg(long, value_name = "FILE")]
+    rejects: Option<PathBuf>,
 }
 
 impl Args {
     pub(super) fn execute(&self, home: &Home, psi: &str) -> Result<(), Fault> {
         let node = Node::open(home)?;
         node.config().job(&self.job)?;
-        if self.dry_run { self.dry(&node) } else { self.exchange(&node, psi) }
+        let with = self.overrides()?;
+        if self.dry_run { self.dry(&node, &with) } else { self.exchange(&node, &with, psi) }
     }
 
-    fn exchange(&self, node: &Node, psi: &str) -> Result<(), Fault> {
+    fn overrides(&self) -> Result<Overrides, Fault> {
+        let full = |path: &Option<PathBuf>| path.as_deref().map(job::full).transpose();
+        let (output, rejects) = (full(&self.output)?, full(&self.rejects)?);
+        Ok(Overrides { output, columns: self.columns.clone(), only_new: self.only_new, rejects })
+    }
+
+    fn exchange(&self, node: &Node, with: &Overrides, psi: &str) -> Result<(), Fault> {
         let bar = Arc::new(Bar::new());
         let peer = &node.config().job(&self.job)?.peer.clone();
         let span = tracing::info_span!("session", peer, job = self.job, run = Empty);
-        let call = run::call(node, &self.job, bar.clone()).instrument(span);
+        let call = run::call_with(node, &self.job, with, bar.clone()).instrument(span);
         let called = process::block_on(process::unless_signalled(call));
         bar.clear();
         let summary = called?;
@@ -58,9 +77,10 @@ impl Args {
         rejected(&summary.rejects, summary.rows_read)
     }
 
-    fn dry(&self, node: &Node) -> Result<(), Fault> {
+    fn dry(&self, node: &Node, with: &Overrides) -> Result<(), Fault> {
         let config = node.config();
-        let job = config.job(&self.job)?;
+        let job = config.job(&self.job)?.overridden(with);
+        let job = &job.map_err(|reason| Fault::new(Code::Usage, reason))?;
         check_output(job)?;
         let loaded = load(job)?;
         let (now, key) = (node.now(), config.peer(&job.peer)?.key);
@@ -77,11 +97,11 @@ impl Args {
 
 /// A name with `{run}` or `{date}` in it is not known before the run.
 fn check_output(job: &Job) -> Result<(), Fault> {
-    let output = job.output_name();
-    if output.to_string_lossy().contains('{') {
-        return Ok(());
-    }
-    output::check(&output).map_err(Fault::from)
+    let mut known = [Some(job.output_name()), job.rejects_name()].into_iter().flatten();
+    known.try_for_each(|path| match path.to_string_lossy().contains('{') {
+        true => Ok(()),
+        false => output::check(&path).map_err(Fault::from),
+    })
 }
 
 fn load(job: &Job) -> Result<Loaded, Fault> {
@@ -172,16 +192,38 @@ fn summed_up(job: &str, summary: &Summary, psi: &str) -> String {
     facts.push(("proved".to_owned(), proved.to_owned()));
     facts.push(("took".to_owned(), taken(summary)));
     format!(
-        "{} with {}: {}\n\n{}\n{} in {}\nstatement and transcript in {}\nverify them: {psi} verify {}\n",
+        "{} with {}: {}\n\n{}\n{}statement and transcript in {}\nverify them: {psi} verify {}\n",
         print::printable(job),
         print::printable(&summary.peer),
         print::count(summary.matches, "match", "matches"),
         print::table(&facts),
-        print::count(summary.rows_written, "matching row", "matching rows"),
-        summary.output.display(),
+        files(summary),
         summary.run_folder.display(),
         print::quoted(&summary.run_folder),
     )
+}
+
+/// The files with rows, a line each.
+fn files(summary: &Summary) -> String {
+    let kind = if summary.only_new {
+        ["new matching row", "new matching rows"]
+    } else {
+        ["matching row", "matching rows"]
+    };
+    let mut lines =
+        format!("{} in {}", print::count(summary.rows_written, kind[0], kind[1]), summary.output.display());
+    lines += &match &summary.since {
+        Some(run) => format!(
+            "; {} left out, since they matched in {run}",
+            print::count(summary.rows_known, "other", "others")
+        ),
+        None if summary.only_new => "; nothing is known of an earlier run, so all are new".to_owned(),
+        None => String::new(),
+    };
+    if let Some(rejects) = &summary.rejects_file {
+        lines += &format!("\nwhat was left out of the list in {}", rejects.display());
+    }
+    lines + "\n"
 }
 
 /// What went over and back: line by line for one list, a line each for several.
@@ -262,6 +304,10 @@ mod tests {
             cells_rejected: 0,
             lists: vec![list("cn.mobile/1", [138, 150], 24)],
             resumed: 0,
+            rejects_file: None,
+            only_new: false,
+            rows_known: 0,
+            since: None,
             rejects: Rejects { total: 1, ..Rejects::default() },
         }
     }
@@ -284,6 +330,34 @@ mod tests {
              took          1.2 s, 0.5 s of CPU, 23.5 kB sent, 999 bytes received, 12.3 MB of memory\n\n\
              25 matching rows in /out/a.csv\nstatement and transcript in /home of a/runs/1\n\
              verify them: psi --home A verify '/home of a/runs/1'\n"
+        );
+    }
+
+    #[test]
+    fn files_are_named_with_what_is_in_them() {
+        let with = |only_new, since: Option<&str>, rows_known| {
+            let since = since.map(str::to_owned);
+            files(&Summary {
+                only_new,
+                since,
+                rows_known,
+                rejects_file: Some("/out/r.csv".into()),
+                ..summary()
+            })
+        };
+        let rejects = "\nwhat was left out of the list in /out/r.csv\n";
+        assert_eq!(with(false, None, 0), format!("25 matching rows in /out/a.csv{rejects}"));
+        assert_eq!(
+            with(true, None, 0),
+            format!(
+                "25 new matching rows in /out/a.csv; nothing is known of an earlier run, so all are new{rejects}"
+            )
+        );
+        assert_eq!(
+            with(true, Some("20261121T120000Z-00112233"), 7),
+            format!(
+                "25 new matching rows in /out/a.csv; 7 others left out, since they matched in 20261121T120000Z-00112233{rejects}"
+            )
         );
     }
 

@@ -244,8 +244,11 @@ fn job_table(job: &Job) -> Table {
     if !job.columns.is_empty() {
         table.insert("columns", value(job.columns.iter().collect::<Array>()));
     }
-    if job.bom {
-        table.insert("bom", value(true));
+    for (key, _) in [("bom", job.bom), ("only_new", job.only_new)].into_iter().filter(|(_, set)| *set) {
+        table.insert(key, value(true));
+    }
+    if let Some(rejects) = &job.rejects {
+        table.insert("rejects", value(rejects.to_string_lossy().into_owned()));
     }
     table.insert("policy", Item::Table(policy_table(&job.policy)));
     table
@@ -376,6 +379,8 @@ key = \"ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\"
             on_failure: Vec::new(),
             columns: vec!["手机".into(), "no".into()],
             bom: true,
+            only_new: true,
+            rejects: Some("/out/{job}-{run}.rejects.csv".into()),
             retry_minutes: crate::config::RETRY_MINUTES,
             resume_within_hours: crate::config::RESUME_WITHIN_HOURS,
             policy,
@@ -403,6 +408,7 @@ key = \"ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\"
         assert_eq!((added.input.format, added.input.encoding), (Some(Format::Tsv), Encoding::Gbk));
         assert_eq!((&added.input.keys, added.input.strict), (&wanted.input.keys, true));
         assert_eq!((&added.columns, added.bom), (&wanted.columns, wanted.bom));
+        assert_eq!((&added.rejects, added.only_new), (&wanted.rejects, true));
         assert_eq!(added.agreement, "AGR-1");
         assert_eq!((added.timezone, added.policy.max_tested_per_year), (wanted.timezone, Some(80_000_000)));
     }

@@ -122,9 +122,15 @@ pub(super) fn jobs(home: &Home, config: &Config, findings: &mut Findings) {
     findings.take("records", attempts.map(|attempts| format!("{} attempts", attempts.len())));
     for (name, job) in &config.jobs {
         findings.take(format!("job {name}: list"), list(job));
-        let target = output::path(&job.output, name, &job.zone().date(System::shared().now()), "{run}");
+        let date = job.zone().date(System::shared().now());
+        let target = output::path(&job.output, name, &date, "{run}");
         let place = output::check(&target).map(|()| target.display().to_string());
         findings.take(format!("job {name}: output"), place.map_err(Fault::from));
+        if let Some(rejects) = &job.rejects {
+            let target = output::path(rejects, name, &date, "{run}");
+            let place = output::check(&target).map(|()| target.display().to_string());
+            findings.take(format!("job {name}: rejects"), place.map_err(Fault::from));
+        }
         let folder = durable::parent(&target);
         if folder.is_dir() {
             room(&format!("job {name}: output's disk"), folder, findings);

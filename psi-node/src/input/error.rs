@@ -137,3 +137,10 @@ pub enum InputError {
     #[error("{}: {source}", path.display())]
     Full { path: PathBuf, source: BuildError },
 }
+
+impl InputError {
+    /// Whether the list was read to its end, and is of no use for what was rejected of it.
+    pub fn is_too_many_rejects(&self) -> bool {
+        matches!(self, Self::TooManyRejects { .. } | Self::TooManyBadCells { .. })
+    }
+}

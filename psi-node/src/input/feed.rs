@@ -171,8 +171,35 @@ fn not_copied(path: &Path, source: io::Error) -> InputError {
     InputError::Copy { path: path.into(), source }
 }
 
+/// The copy of a list that is read twice, sealed with a key that goes when this does.
+pub struct Reread {
+    file: File,
+    key: SealKey,
+    path: PathBuf,
+}
+
+impl Reread {
+    pub(super) fn new(path: &Path) -> Result<(SealedWriter<File>, Self), InputError> {
+        let made = || {
+            let (file, key) = (tempfile::tempfile()?, SealKey::generate()?);
+            Ok((SealedWriter::new(file.try_clone()?, &key, COPY)?, Self { file, key, path: path.into() }))
+        };
+        made().map_err(|source| not_copied(path, source))
+    }
+
+    /// What was copied, once all of it was read.
+    pub fn read(mut self) -> Result<SealedReader<File>, InputError> {
+        let read =
+            self.file.seek(SeekFrom::Start(0)).and_then(|_| SealedReader::new(self.file, &self.key, COPY));
+        read.map_err(|source| unreadable(&self.path, source))
+    }
+}
+
+/// Of copies that no file system has a name for.
+const COPY: Label<'static> = Label { kind: "rows", owner: b"" };
+
 fn forgotten_copy() -> io::Result<SealedWriter<File>> {
-    SealedWriter::new(tempfile::tempfile()?, &SealKey::generate()?, Label { kind: "rows", owner: b"" })
+    SealedWriter::new(tempfile::tempfile()?, &SealKey::generate()?, COPY)
 }
 
 fn unchanged(path: &Path, watched: Option<&(File, Stamp)>) -> Result<(), InputError> {

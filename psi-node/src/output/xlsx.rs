@@ -39,6 +39,8 @@ const BOLD: u8 = 2;
 /// A workbook in the making.
 pub(super) struct Xlsx {
     zip: ZipWriter<BufWriter<File>>,
+    /// Of the sheets.
+    title: &'static str,
     names: Vec<String>,
     /// A, B, .., one a column.
     letters: Vec<String>,
@@ -58,13 +60,14 @@ struct Limits {
 }
 
 impl Xlsx {
-    pub(super) fn new(file: File, names: &[String]) -> io::Result<Self> {
-        Self::with_limits(file, names, Limits { rows: MAX_ROWS, bytes: MAX_BYTES })
+    pub(super) fn new(file: File, names: &[String], title: &'static str) -> io::Result<Self> {
+        Self::with_limits(file, names, title, Limits { rows: MAX_ROWS, bytes: MAX_BYTES })
     }
 
-    fn with_limits(file: File, names: &[String], limits: Limits) -> io::Result<Self> {
+    fn with_limits(file: File, names: &[String], title: &'static str, limits: Limits) -> io::Result<Self> {
         let mut workbook = Self {
             zip: ZipWriter::new(BufWriter::with_capacity(256 * 1024, file)),
+            title,
             names: names.to_vec(),
             letters: (0..names.len()).map(letters).collect(),
             limits,
@@ -142,11 +145,15 @@ impl Xlsx {
         self.rows >= self.limits.rows || self.bytes >= self.limits.bytes
     }
 
+    fn title(&self, number: u32) -> String {
+        if number == 1 { self.title.to_owned() } else { format!("{} {number}", self.title) }
+    }
+
     /// What names the sheets, once it is known how many there are.
     fn close_workbook(&mut self) -> io::Result<()> {
         let sheets = |entry: &dyn Fn(u32) -> String| (1..=self.sheets).map(entry).collect::<String>();
         let listed = sheets(&|number| {
-            format!(r#"<sheet name="{}" sheetId="{number}" r:id="rId{number}"/>"#, title(number))
+            format!(r#"<sheet name="{}" sheetId="{number}" r:id="rId{number}"/>"#, self.title(number))
         });
         let typed = sheets(&|number| {
             format!(
@@ -199,13 +206,19 @@ fn relationships(targets: impl IntoIterator<Item = (&'static str, String)>) -> S
     format!(r#"{XML}<Relationships xmlns="{PACKAGE}/relationships">{entries}</Relationships>"#)
 }
 
-fn title(number: u32) -> String {
-    if number == 1 { "matches".to_owned() } else { format!("matches {number}") }
-}
-
 /// Whether a sheet has no room for the cell.
 pub(super) fn is_too_long(cell: &str) -> bool {
     cell.len() > MAX_CELL && cell.encode_utf16().count() > MAX_CELL
+}
+
+/// As much of a cell that is too long as a sheet has room for.
+pub(super) fn cut(cell: &str) -> String {
+    let mut units = 1;
+    let fits = |c: &char| {
+        units += c.len_utf16();
+        units <= MAX_CELL
+    };
+    cell.chars().take_while(fits).chain(['…']).collect()
 }
 
 /// A to Z, then AA.

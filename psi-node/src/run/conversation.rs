@@ -18,10 +18,9 @@ use super::{
 };
 use crate::{
     fault::{Code, Fault},
-    output::Prepared,
     policy::Request,
     report::Summary,
-    runs::{self, Attempts, Runs, State},
+    runs::{self, Attempts, Results, Runs, State},
     tls::stream::Traffic,
 };
 
@@ -139,7 +138,7 @@ impl Run<'_> {
         tracing::info!(run = id, job = self.job_name, peer = self.job.peer, "session agreed");
         self.met(&id);
         talk.name(&id);
-        let mut record = Record::new(self, &id, &agreed);
+        let mut record = Record::new(self, &id, &agreed, !list.counts().rejects.is_empty());
         record.write()?;
         let list = list.named(&id)?;
         let (files, openable) = (list.files(), agreed.ours().terms.openable);
@@ -173,14 +172,14 @@ impl Run<'_> {
                 record.end(state, Some(&fault))?;
                 list::settle(files.folder(), openable)?;
             }
-            // Both have signed: only the result waits for its name.
+            // Both have signed: only the results wait for their names.
             State::Unconfirmed => {
                 record.end(state, Some(&fault))?;
                 list::settle(files.folder(), openable)?;
             }
             _ => {
                 Runs::of(self.node.home()).discard(id);
-                Prepared::of(&record.attempt.output, id)?.discard()?;
+                Results::of(self.node.home(), &record.attempt)?.discard()?;
                 list::remove(files.folder());
                 record.end(State::Failed, Some(&fault))?;
             }

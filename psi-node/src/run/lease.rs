@@ -20,11 +20,10 @@ use psi_core::signature::PublicKey;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use super::list;
 use crate::{
     durable,
     fault::{Code, Fault},
-    home::Home,
+    home::{Home, file_name},
     node::Node,
     runs::{storage, time},
 };
@@ -62,7 +61,7 @@ impl Lease {
     /// # Errors
     /// [`Code::Busy`] if somebody runs the job, or as many run as the node may.
     pub(super) fn to_call(node: &Node, job: &str) -> Result<Self, Fault> {
-        let (file, path) = open(node.home(), &list::file_name(job))?;
+        let (file, path) = open(node.home(), &file_name(job))?;
         match file.try_lock() {
             Ok(()) => Self::held(node, file, true),
             Err(TryLockError::WouldBlock) => Err(busy(node.home(), job)),
@@ -76,7 +75,7 @@ impl Lease {
     /// # Errors
     /// As [`to_call`](Self::to_call).
     pub(super) async fn to_answer(node: &Node, job: &str, caller: PublicKey) -> Result<Self, Fault> {
-        let (file, path) = open(node.home(), &list::file_name(job))?;
+        let (file, path) = open(node.home(), &file_name(job))?;
         let yields = caller.as_bytes() < node.identity().public_key().as_bytes();
         let deadline = Instant::now() + PATIENCE;
         let mut claim = None;
@@ -164,7 +163,7 @@ pub(super) async fn unless_claimed<T>(
 
 /// Who runs that job now, if somebody does and has said so. Trying the lock would keep others from it for a moment.
 pub fn holder(home: &Home, job: &str) -> Option<Holder> {
-    let text = fs::read(path(home, &list::file_name(job))).ok()?;
+    let text = fs::read(path(home, &file_name(job))).ok()?;
     let holder: Holder = serde_json::from_slice(&text).ok()?;
     let process = Pid::from_raw(i32::try_from(holder.pid).ok()?);
     // A process that was killed had no time to take its name away.
@@ -190,7 +189,7 @@ fn is_claimed(home: &Home, job: &str) -> bool {
 }
 
 fn claim_name(job: &str) -> String {
-    format!("{}.claim", list::file_name(job))
+    format!("{}.claim", file_name(job))
 }
 
 /// One of the places for runs of this node.

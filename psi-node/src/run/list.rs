@@ -24,7 +24,6 @@ use psi_core::{
     mask::{MaskedItem, MaskedList, Masking},
     message::{Hello, Message},
 };
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::random;
@@ -32,8 +31,9 @@ use crate::{
     config::Job,
     durable::{self, NewFile},
     fault::{Code, Fault},
-    home::Home,
+    home::{Home, file_name},
     input::{self, Loaded, LoadedList, Rejects, RowMap, Source, Spec},
+    output,
     runs::{Attempt, AttemptRows, replace, storage},
     seal::{self, Label, SealError, SealKey, SealedReader, SealedWriter},
 };
@@ -90,7 +90,14 @@ impl Counts {
     pub(super) fn rows(&self, written: u64) -> AttemptRows {
         let duplicates = self.lists.iter().map(|list| list.duplicates).collect();
         let Rejects { total: rejected, cells: cells_rejected, .. } = self.rejects;
-        AttemptRows { read: self.read, rejected, cells_rejected, duplicates, written }
+        AttemptRows {
+            read: self.read,
+            rejected,
+            cells_rejected,
+            duplicates,
+            written,
+            ..AttemptRows::default()
+        }
     }
 
     /// Of rows that another process read: only the numbers are known.
@@ -103,13 +110,26 @@ impl Counts {
 }
 
 impl List {
-    /// Reads the list, and seals a copy of what was read.
-    pub(super) fn load(home: &Home, name: &str, seal_key: &SealKey, job: &Job) -> Result<Self, Fault> {
+    /// Reads the list, and seals a copy of what was read. Were too many rows rejected, then they are written to `unsent`:
+    /// nothing will be sent, and whoever mends the list needs them now.
+    pub(super) fn load(
+        home: &Home,
+        name: &str,
+        seal_key: &SealKey,
+        job: &Job,
+        unsent: Option<&Path>,
+    ) -> Result<Self, Fault> {
         let rows_id = random::<16>()?;
         let folder = home.private().join(format!("{}{}", unnamed(name), HEXLOWER.encode(&rows_id[..8])));
         durable::create_folder(&folder).map_err(|error| storage(&folder, &error))?;
         let files = Files { folder, rows_id: Arc::new(rows_id), run_id: String::new() };
-        let loaded = files.read(seal_key, job).inspect_err(|_| remove(&files.folder))?;
+        let loaded = files.read(seal_key, job).map_err(|fault| match unsent {
+            Some(target) if fault.code == Code::TooManyRejects => {
+                files.with_rejects(fault, seal_key, job, target)
+            }
+            _ => fault,
+        });
+        let loaded = loaded.inspect_err(|_| remove(&files.folder))?;
         Ok(Self::of(loaded, files, job))
     }
 
@@ -225,6 +245,21 @@ impl Files {
         let spec = job.input.spec();
         let source = job.fitting(input::open(&spec, Some(copy))?)?;
         Ok(input::load(source, &spec, &job.input.keys, &job.input.limits())?)
+    }
+
+    /// Writes every reject of the list that was read, and says where they are.
+    fn with_rejects(&self, fault: Fault, seal_key: &SealKey, job: &Job, target: &Path) -> Fault {
+        let written = || {
+            let (spec, run) = (job.input.spec(), "unsent");
+            let rows = input::reopen(&spec, self.rows(seal_key)?)?;
+            output::rejects(target, run, rows, job.input.judge(&spec), job.bom)?.release()?;
+            Ok::<_, Fault>(())
+        };
+        let where_they_are = match written() {
+            Ok(()) => format!("all of them are in {}", target.display()),
+            Err(error) => format!("they could not be written: {error}"),
+        };
+        Fault { message: format!("{}; {where_they_are}", fault.message), ..fault }
     }
 
     /// The sealed files of a run that goes on, and its session: seed and both Hellos, initiator first.
@@ -444,11 +479,6 @@ impl Content {
             list => format!("{name}{mark}{list}"),
         }
     }
-}
-
-/// A job's name as part of a file's name.
-pub(super) fn file_name(job: &str) -> String {
-    HEXLOWER.encode(&Sha256::digest(job)[..8])
 }
 
 /// How the folders of a job's lists start that no run has a name for yet.

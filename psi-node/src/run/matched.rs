@@ -13,7 +13,7 @@ use crate::{
 pub(super) struct Matched {
     /// Matching items of each list, by their place in the canonical set.
     items: Vec<Bitmap>,
-    /// What the result's column says, for each subset of the keys: the first key is bit 0.
+    /// What the result's column says, for each subset of the keys.
     names: Vec<String>,
 }
 
@@ -37,15 +37,16 @@ impl Matched {
 
     /// Whether the row matches by any key; `rows` are the maps of all lists.
     pub(super) fn has(&self, rows: &[RowMap], row: u32) -> bool {
-        self.subset(rows, row) != 0
+        self.keys(rows, row) != 0
     }
 
     /// The keys by which the row matches, as the result names them.
     pub(super) fn names(&self, rows: &[RowMap], row: u32) -> &str {
-        &self.names[self.subset(rows, row)]
+        &self.names[self.keys(rows, row)]
     }
 
-    fn subset(&self, rows: &[RowMap], row: u32) -> usize {
+    /// The keys by which the row matches: the first key is bit 0.
+    pub(super) fn keys(&self, rows: &[RowMap], row: u32) -> usize {
         let lists = rows.iter().zip(&self.items).enumerate();
         lists.fold(0, |subset, (list, (rows, items))| subset | usize::from(rows.is_among(row, items)) << list)
     }

@@ -24,14 +24,14 @@ use super::{
     random,
     record::Record,
     talk::Talk,
+    written::Writer,
 };
 use crate::{
     fault::Fault,
     join::Sizes,
     journal,
-    output::{self, Extra, Prepared, Shape},
     report::Phase,
-    runs::{self, Attempt, AttemptList, Runs, State},
+    runs::{self, Attempt, AttemptList, AttemptRows, Results, Runs, State},
 };
 
 impl Run<'_> {
@@ -128,18 +128,18 @@ impl Run<'_> {
         let Steps { exchange, checkpoints, close: early, .. } = steps;
         let journal = checkpoints.finish().await?;
         let counts = list.counts();
-        let (prepared, matches) = match matches {
+        let matches = match matches {
             // The lists were joined before we signed, and the rows wait.
-            Some(matches) => (Prepared::of(&record.attempt.output, &record.attempt.run_id)?, matches),
+            Some(matches) => matches,
             None => {
                 let join = self.join(list, lists, journal, &record.attempt);
-                let (prepared, matches) = talk.meanwhile(join, &AtomicU64::new(0), 0).await?;
-                record.joined(&matches, counts.rows(prepared.rows()));
-                (prepared, matches)
+                let (rows, matches) = talk.meanwhile(join, &AtomicU64::new(0), 0).await?;
+                record.joined(&matches, rows);
+                matches
             }
         };
         let (closing, close) = exchange.close(&matches)?;
-        let signature = Signature { closing, close, early, prepared, counts };
+        let signature = Signature { closing, close, early, counts };
         self.after_join(talk, signature, record).await
     }
 
@@ -149,23 +149,22 @@ impl Run<'_> {
         signature: Signature,
         record: &mut Record,
     ) -> Result<Finished, Fault> {
-        let Signature { closing, close, early, prepared, counts } = signature;
+        let Signature { closing, close, early, counts } = signature;
         let runs = Runs::of(self.node.home());
         let signed = self.close(talk, closing, close, early, &runs, record).await?;
-        self.release(&signed, &prepared, counts, record)
+        self.release(&signed, counts, record)
     }
 
-    /// Both have signed: the record gets its name, then the result.
+    /// Both have signed: the record gets its name, then the results get theirs.
     pub(super) fn release(
         &self,
         signed: &Signed,
-        prepared: &Prepared,
         counts: Counts,
         record: &mut Record,
     ) -> Result<Finished, Fault> {
         let folder = Runs::of(self.node.home()).finish(&record.attempt.run_id, signed)?;
         record.attempt.state = State::Unconfirmed;
-        prepared.release().map_err(|error| waiting(error.into(), prepared))?;
+        Results::of(self.node.home(), &record.attempt)?.release()?;
         Ok(Finished { folder, attempt: record.attempt.clone(), counts })
     }
 
@@ -198,27 +197,22 @@ impl Run<'_> {
         Ok(lists)
     }
 
-    /// Finds the matches of each list, and writes the rows that have any beside the result's name.
+    /// Finds the matches of each list, and writes what the run leaves: what became of the rows, and how many matches.
     async fn join(
         &self,
         list: List,
         lists: Arc<Vec<MaskedList>>,
         journal: journal::Finished,
         attempt: &Attempt,
-    ) -> Result<(Prepared, Vec<u64>), Fault> {
-        let (job, seal_key) = (list.job().clone(), self.node.seal_key().clone());
-        let (output, id) = (attempt.output.clone(), attempt.run_id.clone());
+    ) -> Result<(AttemptRows, Vec<u64>), Fault> {
+        let (home, seal_key) = (self.node.home().clone(), self.node.seal_key().clone());
+        let writer = Writer { home, seal_key, peer: self.peer.key, attempt: attempt.clone() };
         let of_list = |list: &AttemptList| Sizes { ours: list.items_ours, theirs: list.items_theirs };
         let sizes: Vec<_> = attempt.lists.iter().map(of_list).collect();
         let work = self.node.pool().run(move || {
-            let matched = Matched::join(&lists, &journal, &sizes, &job.input.keys)?;
-            let names = |row| matched.names(list.rows(), row);
-            let extra = job.input.matched_column().map(|name| Extra { name, cell: &names });
-            let rows = list.reopen(&job.input.spec(), &seal_key)?;
-            let keep = |row| matched.has(list.rows(), row);
-            let shape = Shape { extra: extra.as_slice(), ..job.shape() };
-            let prepared = output::prepare(&output, &id, rows, &shape, keep)?;
-            Ok((prepared, matched.counts()))
+            let matched = Matched::join(&lists, &journal, &sizes, &list.job().input.keys)?;
+            let rows = writer.write(&list, &matched)?;
+            Ok((rows, matched.counts()))
         });
         work.await?
     }
@@ -266,7 +260,6 @@ pub(super) struct Signature {
     pub(super) close: Message,
     /// The peer's Close, if it came before.
     pub(super) early: Option<Close>,
-    pub(super) prepared: Prepared,
     pub(super) counts: Counts,
 }
 
@@ -275,13 +268,6 @@ pub(super) struct Finished {
     pub(super) folder: PathBuf,
     pub(super) attempt: Attempt,
     pub(super) counts: Counts,
-}
-
-/// The record is complete; only the result could not get its name.
-fn waiting(fault: Fault, prepared: &Prepared) -> Fault {
-    let message =
-        format!("{}; both have signed, and the result waits in {}", fault.message, prepared.part().display());
-    Fault { message, ..fault }
 }
 
 /// The peer may have counted the matches, and we release none: the operator has to know.

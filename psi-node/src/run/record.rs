@@ -18,7 +18,8 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(run: &Run<'_>, id: &str, agreed: &Agreed) -> Self {
+    /// Of an attempt that begins; `rejects` if anything was left out of the list.
+    pub(super) fn new(run: &Run<'_>, id: &str, agreed: &Agreed, rejects: bool) -> Self {
         let attempt = Attempt {
             run_id: id.to_owned(),
             job: run.job_name.clone(),
@@ -30,6 +31,8 @@ impl Record {
             lists: lists(agreed),
             state: State::Agreed,
             output: run.output(id),
+            rejects: run.rejects(id).filter(|_| rejects),
+            only_new: run.job.only_new,
             rows: None,
             resumed: 0,
             error: None,

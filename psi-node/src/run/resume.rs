@@ -24,7 +24,7 @@ use super::{
 use crate::{
     fault::{Code, Fault},
     node::Node,
-    output::{self, Prepared},
+    output,
     report::{Progress, Summary},
     runs::{Attempt, Attempts, Runs, State},
     tls::accept,
@@ -102,7 +102,11 @@ impl Run<'_> {
             return self.over(kept.attempt, "the chain of statements has gone on without it");
         }
         if kept.attempt.state != State::Closing {
-            output::check(&kept.attempt.output).map_err(|error| Fault::from(error).of_kept_run())?;
+            let Attempt { output, rejects, .. } = &kept.attempt;
+            let mut targets = std::iter::once(output).chain(rejects);
+            targets
+                .try_for_each(|target| output::check(target))
+                .map_err(|error| Fault::from(error).of_kept_run())?;
         }
         Ok(kept)
     }
@@ -171,9 +175,7 @@ impl Run<'_> {
     /// The peer has both signatures, and shows them.
     fn shown(&self, kept: Kept, note: &[u8], record: &mut Record) -> Result<Finished, Fault> {
         let Standing::Closing(closing, _) = kept.standing else { return Err(shown_too_early(&[note])) };
-        let prepared = Prepared::of(&record.attempt.output, &record.attempt.run_id)?;
-        let counts = Counts::of(&record.attempt);
-        self.release(&closing.accept_note(note)?, &prepared, counts, record)
+        self.release(&closing.accept_note(note)?, Counts::of(&record.attempt), record)
     }
 
     async fn after_meeting(
@@ -185,9 +187,8 @@ impl Run<'_> {
     ) -> Result<Finished, Fault> {
         let Kept { standing, private, .. } = kept;
         if let Standing::Closing(closing, close) = standing {
-            let prepared = Prepared::of(&record.attempt.output, &record.attempt.run_id)?;
             let counts = Counts::of(&record.attempt);
-            let signature = Signature { closing: *closing, close, early: None, prepared, counts };
+            let signature = Signature { closing: *closing, close, early: None, counts };
             return self.after_join(talk, signature, record).await;
         }
         let private = private.ok_or_else(|| Fault::new(Code::State, "the run's sealed files are gone"))?;
@@ -247,6 +248,7 @@ pub(super) async fn answer<'a>(
         return show(node, talk, &resume, attempt).await.map(|()| None);
     }
     let run = take_over(node, caller, &attempt, progress).await?;
+    run.finish_signed()?;
     run.unfinished()?;
     // The conversation that was under way until now may have brought it to its end.
     let attempt = find(node, caller, &resume)?;

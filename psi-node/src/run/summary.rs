@@ -11,6 +11,7 @@ use crate::{
 impl Run<'_> {
     pub(super) fn summary(&self, finished: Finished, bytes: [u64; 2]) -> Summary {
         let Finished { folder, attempt, counts } = finished;
+        let rows = attempt.rows.unwrap_or_default();
         let keys = self.job.input.keys.iter().zip(&counts.lists);
         let lists: Vec<ListSummary> = attempt
             .lists
@@ -35,10 +36,14 @@ impl Run<'_> {
             rows_read: counts.read,
             rows_rejected: counts.rejects.total,
             rows_duplicate: lists.iter().map(|list| list.rows_duplicate).sum(),
-            rows_written: attempt.rows.map_or(0, |rows| rows.written),
+            rows_written: rows.written,
             cells_rejected: counts.rejects.cells,
             lists,
             resumed: attempt.resumed,
+            rejects_file: attempt.rejects,
+            only_new: attempt.only_new,
+            rows_known: rows.known,
+            since: rows.since,
             rejects: counts.rejects,
         }
     }

@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
+use psi_core::statement::Statement;
+
 use super::{
     Run,
     kept::{Kept, Shelf},
     lease::Lease,
-    list::Files,
+    list::{Counts, Files},
+    phases::Finished,
+    record::Record,
 };
 use crate::{
     fault::{Code, Fault},
     node::Node,
     report::Silent,
-    runs::{self, Attempt, Attempts, State},
+    runs::{self, Attempt, Attempts, Results, Runs, STATEMENT, State},
 };
 
 impl Run<'_> {
@@ -28,6 +32,24 @@ impl Run<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// A run that both have signed, and whose process ended before the results had their names: they get them now.
+    pub(super) fn finish_signed(&self) -> Result<Option<Finished>, Fault> {
+        let (home, runs) = (self.node.home(), Runs::of(self.node.home()));
+        let open = Attempts::of(home).open(&self.job_name)?;
+        let Some(attempt) = open.into_iter().rfind(|attempt| is_signed(self.node, attempt)) else {
+            return Ok(None);
+        };
+        let (id, counts) = (attempt.run_id.clone(), Counts::of(&attempt));
+        let statement = Statement::of_note(&runs.note(&id)?)
+            .map_err(|error| Fault::new(Code::State, format!("{}: {error}", runs.folder(&id).display())))?;
+        let mut record = Record::resumed(self, Attempt { state: State::Unconfirmed, ..attempt });
+        let released =
+            Results::of(home, &record.attempt).map_err(Fault::from).and_then(|results| results.release());
+        let finished = Finished { folder: runs.folder(&id), attempt: record.attempt.clone(), counts };
+        let result = released.map(|()| finished);
+        self.conclude(result, &Files::of(home, &id), statement.terms.openable, &mut record).map(Some)
     }
 
     fn reason_to_give_up(&self, attempt: &Attempt) -> Option<String> {
@@ -71,25 +93,34 @@ pub fn cancel(node: &Node, id: &str) -> Result<(), Fault> {
     give_up(node, unfinished()?, "cancelled by its operator")
 }
 
-/// Gives up the runs of all jobs that were unfinished for longer than their jobs allow.
+/// Gives up the runs of all jobs that were unfinished for longer than their jobs allow, and finishes those that both have
+/// signed.
 pub fn expire(node: &Node) {
     for (name, job) in &node.config().jobs {
         let attempts = Attempts::of(node.home()).open(name).unwrap_or_default();
-        let late =
-            |attempt: &Attempt| is_late(node, attempt, job.resume_within_hours) && is_kept(node, attempt);
-        if !attempts.iter().any(late) {
+        let over = |attempt: &Attempt| {
+            is_late(node, attempt, job.resume_within_hours) && is_kept(node, attempt)
+                || is_signed(node, attempt)
+        };
+        if !attempts.iter().any(over) {
             continue;
         }
         // One that is under way has the lease, and is left alone.
         let looked = Lease::to_call(node, name)
             .and_then(|lease| Run::claim(node, name, lease, Arc::new(Silent)))
-            .and_then(|run| run.unfinished());
+            .and_then(|run| run.finish_signed().and_then(|_| run.unfinished()));
         if let Err(fault) = looked
             && fault.code != Code::Busy
         {
-            tracing::error!(job = name, code = %fault.code, %fault, "an unfinished run can't be given up");
+            tracing::error!(job = name, code = %fault.code, %fault, "an unfinished run can't be looked after");
         }
     }
+}
+
+/// Whether both have signed, although the run's own record does not say so.
+fn is_signed(node: &Node, attempt: &Attempt) -> bool {
+    let folder = Runs::of(node.home()).folder(&attempt.run_id);
+    attempt.state == State::Closing && folder.join(STATEMENT).exists()
 }
 
 /// Whether what the run needs to go on is there.

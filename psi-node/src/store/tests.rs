@@ -25,6 +25,8 @@ fn record(id: &str, job: &str, committed: Option<u64>, state: State) -> Attempt 
         }],
         state,
         output: "/out".into(),
+        rejects: None,
+        only_new: false,
         rows: None,
         resumed: 0,
         error: None,

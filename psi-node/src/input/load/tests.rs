@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::input::open;
+use crate::input::{columns_of, open};
 
 fn key(columns: &[&str], profile: &str) -> Key {
     let columns = columns.iter().map(|column| (*column).to_owned()).collect();

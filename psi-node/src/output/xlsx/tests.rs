@@ -7,7 +7,7 @@ const LIMITS: Limits = Limits { rows: MAX_ROWS, bytes: MAX_BYTES };
 fn written(names: &[&str], rows: &[&[&str]], limits: Limits) -> zip::ZipArchive<File> {
     let file = tempfile::tempfile().unwrap();
     let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
-    let mut workbook = Xlsx::with_limits(file, &names, limits).unwrap();
+    let mut workbook = Xlsx::with_limits(file, &names, "matches", limits).unwrap();
     rows.iter().for_each(|row| workbook.row(&mut row.iter().copied()).unwrap());
     zip::ZipArchive::new(Box::new(workbook).finish().unwrap()).unwrap()
 }
@@ -61,7 +61,7 @@ fn another_reader_finds_the_same_text() {
     use calamine::{Data, Reader, Xlsx as Book};
     let file = tempfile::NamedTempFile::new().unwrap();
     let names = ["手机".to_owned(), "x".to_owned()];
-    let mut workbook = Xlsx::new(file.reopen().unwrap(), &names).unwrap();
+    let mut workbook = Xlsx::new(file.reopen().unwrap(), &names, "matches").unwrap();
     let cells = ["110105194912310021", "=1+1", " a\tb\n<&>\"'", "007", "\u{feff}﷽ 1.0 "];
     cells.iter().for_each(|cell| workbook.row(&mut [*cell, ""].into_iter()).unwrap());
     Box::new(workbook).finish().unwrap();
