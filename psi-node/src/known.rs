@@ -4,7 +4,7 @@
 //! peer      its key, 32 bytes: with another peer, nothing is known
 //! run       the run's id: one byte of length, and the text
 //! key       32 random bytes, drawn when there was nothing to compare with
-//! tags      ascending; for each identifier that matched, 16 bytes of HMAC-SHA256(key, length of the profile's id, id, canonical form)
+//! imprints  ascending; for each identifier that matched, 16 bytes of HMAC-SHA256(key, length of the profile's id, id, canonical form)
 //! ```
 //!
 //! No identifier is in it, but who can open it can test whether one is: it is as sensitive as the result.
@@ -35,37 +35,37 @@ use crate::{
 const KIND: &str = "known";
 
 /// Stands for one identifier of one type.
-pub type Tag = [u8; 16];
+pub type Imprint = [u8; 16];
 
-/// Makes tags: those of one key can be compared.
-pub struct Tagger {
+/// Makes imprints: those of one key can be compared.
+pub struct ImprintKey {
     key: Zeroizing<[u8; 32]>,
     mac: Hmac<Sha256>,
 }
 
-impl Tagger {
+impl ImprintKey {
     /// With this key.
     pub fn new(key: Zeroizing<[u8; 32]>) -> Self {
         let mac = Hmac::new_from_slice(key.as_slice()).expect("a key of any length is taken");
         Self { key, mac }
     }
 
-    /// The tag of a canonical identifier.
-    pub fn tag(&self, profile: &Profile, canonical: &[u8]) -> Tag {
+    /// The imprint of a canonical identifier.
+    pub fn imprint(&self, profile: &Profile, canonical: &[u8]) -> Imprint {
         let mut mac = self.mac.clone();
         mac.update(&(profile.id().len() as u64).to_be_bytes());
         mac.update(profile.id().as_bytes());
         mac.update(canonical);
         let whole = mac.finalize().into_bytes();
-        let mut tag = Tag::default();
-        tag.copy_from_slice(&whole[..16]);
-        tag
+        let mut imprint = Imprint::default();
+        imprint.copy_from_slice(&whole[..16]);
+        imprint
     }
 }
 
-impl fmt::Debug for Tagger {
+impl fmt::Debug for ImprintKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tagger").finish_non_exhaustive()
+        f.debug_struct("ImprintKey").finish_non_exhaustive()
     }
 }
 
@@ -74,15 +74,15 @@ impl fmt::Debug for Tagger {
 pub struct Known {
     /// The run, if there was one.
     pub run: Option<String>,
-    /// Makes tags that can be compared with these.
-    pub tagger: Tagger,
-    tags: Vec<Tag>,
+    /// Makes imprints that can be compared with these.
+    pub key: ImprintKey,
+    imprints: Vec<Imprint>,
 }
 
 impl Known {
-    /// Nothing yet; from here on tags are made with this key.
+    /// Nothing yet; from here on imprints are made with this key.
     pub fn nothing(key: Zeroizing<[u8; 32]>) -> Self {
-        Self { run: None, tagger: Tagger::new(key), tags: Vec::new() }
+        Self { run: None, key: ImprintKey::new(key), imprints: Vec::new() }
     }
 
     /// What is known of the job with that peer; `None` if nothing is.
@@ -99,9 +99,9 @@ impl Known {
         Ok((of == *peer.as_bytes()).then_some(known))
     }
 
-    /// Whether the identifier with that tag matched.
-    pub fn contains(&self, tag: &Tag) -> bool {
-        self.tags.binary_search(tag).is_ok()
+    /// Whether the identifier with that imprint matched.
+    pub fn contains(&self, imprint: &Imprint) -> bool {
+        self.imprints.binary_search(imprint).is_ok()
     }
 }
 
@@ -114,12 +114,12 @@ fn read(file: File, job: &str, seal_key: &SealKey) -> io::Result<([u8; 32], Know
     reader.read_exact(&mut run)?;
     reader.read_exact(key.as_mut())?;
     let run = String::from_utf8(run).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    let (mut tags, mut tag) = (Vec::new(), Tag::default());
+    let (mut imprints, mut imprint) = (Vec::new(), Imprint::default());
     while !reader.fill_buf()?.is_empty() {
-        reader.read_exact(&mut tag)?;
-        tags.push(tag);
+        reader.read_exact(&mut imprint)?;
+        imprints.push(imprint);
     }
-    Ok((peer, Known { run: Some(run), tagger: Tagger::new(key), tags }))
+    Ok((peer, Known { run: Some(run), key: ImprintKey::new(key), imprints }))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Fault {
@@ -148,7 +148,7 @@ impl Memory {
         Self { part, place }
     }
 
-    /// Writes these tags, in any order, beside their place. What other runs left there is gone: they will never end.
+    /// Writes these imprints, in any order, beside their place. What other runs left there is gone: they will never end.
     ///
     /// # Errors
     /// [`Code::Storage`].
@@ -158,11 +158,11 @@ impl Memory {
         run: &str,
         seal_key: &SealKey,
         peer: PublicKey,
-        tagger: &Tagger,
-        mut tags: Vec<Tag>,
+        key: &ImprintKey,
+        mut imprints: Vec<Imprint>,
     ) -> Result<(), Fault> {
-        tags.sort_unstable();
-        tags.dedup();
+        imprints.sort_unstable();
+        imprints.dedup();
         let place = place(home, job);
         let part = part(&place, run);
         let written = || {
@@ -173,8 +173,8 @@ impl Memory {
             out.write_all(peer.as_bytes())?;
             out.write_all(&[run.len() as u8])?;
             out.write_all(run.as_bytes())?;
-            out.write_all(tagger.key.as_slice())?;
-            tags.iter().try_for_each(|tag| out.write_all(tag))?;
+            out.write_all(key.key.as_slice())?;
+            imprints.iter().try_for_each(|imprint| out.write_all(imprint))?;
             out.into_inner().map_err(io::IntoInnerError::into_error)?.finish()?.sync_all()
         };
         written().map_err(|error| storage(&part, &error))
@@ -273,9 +273,9 @@ mod tests {
             Self { _folder: folder, home, seal_key: SealKey::from_bytes([7; 32]) }
         }
 
-        fn prepare(&self, run: &str, tags: Vec<Tag>) -> Memory {
-            let tagger = Tagger::new(Zeroizing::new([9; 32]));
-            Memory::prepare(&self.home, JOB, run, &self.seal_key, peer(1), &tagger, tags).unwrap();
+        fn prepare(&self, run: &str, imprints: Vec<Imprint>) -> Memory {
+            let key = ImprintKey::new(Zeroizing::new([9; 32]));
+            Memory::prepare(&self.home, JOB, run, &self.seal_key, peer(1), &key, imprints).unwrap();
             Memory::of(&self.home, JOB, run, true)
         }
 
@@ -302,21 +302,21 @@ mod tests {
         memory.release().unwrap();
         memory.release().unwrap();
         let known = place.load(1).unwrap().unwrap();
-        assert_eq!((known.run.as_deref(), known.tags.len()), (Some(FIRST), 2));
+        assert_eq!((known.run.as_deref(), known.imprints.len()), (Some(FIRST), 2));
         assert!(known.contains(&[1; 16]) && known.contains(&[2; 16]) && !known.contains(&[3; 16]));
         assert!(place.load(2).unwrap().is_none());
     }
 
     #[test]
-    fn tags_depend_on_key_profile_and_identifier() {
+    fn imprints_depend_on_key_profile_and_identifier() {
         let [mobile, text]: [Profile; 2] = ["cn.mobile/1", "text/1"].map(|id| id.parse().unwrap());
-        let tagger = Tagger::new(Zeroizing::new([9; 32]));
-        let tag = tagger.tag(&mobile, b"13900000001");
-        let other = Tagger::new(Zeroizing::new([8; 32]));
-        assert_eq!(tag, tagger.tag(&mobile, b"13900000001"));
-        assert_ne!(tag, tagger.tag(&mobile, b"13900000002"));
-        assert_ne!(tag, tagger.tag(&text, b"13900000001"));
-        assert_ne!(tag, other.tag(&mobile, b"13900000001"));
+        let key = ImprintKey::new(Zeroizing::new([9; 32]));
+        let imprint = key.imprint(&mobile, b"13900000001");
+        let other = ImprintKey::new(Zeroizing::new([8; 32]));
+        assert_eq!(imprint, key.imprint(&mobile, b"13900000001"));
+        assert_ne!(imprint, key.imprint(&mobile, b"13900000002"));
+        assert_ne!(imprint, key.imprint(&text, b"13900000001"));
+        assert_ne!(imprint, other.imprint(&mobile, b"13900000001"));
     }
 
     #[test]

@@ -213,17 +213,57 @@ fn a_list_from_standard_input_gives_its_own_rows_as_the_result() {
     let (mut child, _stdout, address) = serve(b.path());
     introduce(b.path(), a.path(), Some(&address));
     add_job(a.path(), "bank-b", &["--input", "-", "--format", "tsv"]);
-    let mut run = psi(a.path());
-    let pipes =
-        run.args(["run", "agents"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut run = pipes.spawn().unwrap();
-    let rows = "no\tphone\n1\t13900000001\n2\t13900000002\n";
-    run.stdin.take().unwrap().write_all(rows.as_bytes()).unwrap();
-    let run = run.wait_with_output().unwrap();
-    signal(&child, Signal::SIGTERM);
-    assert!(child.wait().unwrap().success());
+    let run = run_with(a.path(), &[], "no\tphone\n1\t13900000001\n2\t13900000002\n");
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     assert_eq!(fs::read_to_string(a.path().join("out.csv")).unwrap(), "no,phone\n1,13900000001\n");
+    signal(&child, Signal::SIGTERM);
+    assert!(child.wait().unwrap().success());
+}
+
+/// `psi run` with a list from standard input.
+fn run_with(home: &Path, flags: &[&str], rows: &str) -> Output {
+    let mut run = psi(home);
+    let pipes = run.args(["run", "agents"]).args(flags);
+    let mut run = pipes.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    run.stdin.take().unwrap().write_all(rows.as_bytes()).unwrap();
+    run.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_run_does_once_what_its_flags_say_and_a_removed_job_leaves_nothing_known() {
+    let (a, b) = (node("bank-a"), node("bank-b"));
+    introduce(a.path(), b.path(), None);
+    let list = b.path().join("list.csv");
+    fs::write(&list, "phone\n13900000001\n13900000003\n").unwrap();
+    add_job(b.path(), "bank-a", &["--input", list.to_str().unwrap()]);
+    let (mut child, _stdout, address) = serve(b.path());
+    introduce(b.path(), a.path(), Some(&address));
+    add_job(a.path(), "bank-b", &["--input", "-", "--max-rejects", "0.5"]);
+    let path = |name| a.path().join(name).to_str().unwrap().to_owned();
+    let [output_file, rejects] = ["once.jsonl", "left.csv"].map(path);
+    let flags = ["--only-new", "--output", &output_file, "--columns", "no", "--rejects", &rejects];
+    let run = run_with(a.path(), &flags, "no,phone\n1,13900000001\n2,139\n3,13900000004\n");
+    let [stdout, stderr] =
+        [&run.stdout, &run.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    assert_eq!(run.status.code(), Some(3), "{stderr}");
+    let lines = format!(
+        "1 new matching row in {output_file}; nothing is known of an earlier run, so all are new\n\
+         what was left out of the list in {rejects}\n"
+    );
+    assert!(stdout.contains(&lines), "{stdout}");
+    assert_eq!(fs::read_to_string(output_file).unwrap(), "{\"no\":\"1\"}\n");
+    let left = "psi_line,psi_column,psi_reason,no,phone\n3,phone,\"wrong length: expected 11 digits, got 3\",2,139\n";
+    assert_eq!(fs::read_to_string(&rejects).unwrap(), left);
+    assert_eq!(fs::metadata(rejects).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!a.path().join("out.csv").exists());
+    let known = || fs::read_dir(a.path().join("private/known")).unwrap().count();
+    assert_eq!(known(), 1);
+    assert!(output(a.path(), &["job", "remove", "agents"]).status.success());
+    assert_eq!(known(), 0);
+    signal(&child, Signal::SIGTERM);
+    assert!(child.wait().unwrap().success());
+    // The called side keeps to its own configuration.
+    assert_eq!(fs::read_to_string(b.path().join("out.csv")).unwrap(), "phone\n13900000001\n");
 }
 
 #[test]

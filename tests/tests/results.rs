@@ -52,7 +52,7 @@ fn rejects(place: &Place) -> Vec<(String, String)> {
     found
 }
 
-const TWO_REJECTS: &str = "psi_line,psi_column,psi_reason,id,note\n2,,empty,,bad 0\n3,,empty,,bad 1\n";
+const TWO_REJECTS: &str = "psi_line,psi_column,psi_reason,id,note\n2,id,empty,,bad 0\n3,id,empty,,bad 1\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rejects_come_with_the_result_and_nothing_comes_where_there_are_none() {

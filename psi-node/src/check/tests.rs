@@ -92,7 +92,7 @@ fn rejects_go_into_a_file_when_there_are_any() {
     let target = folder.path().join("rejects.csv");
     assert_eq!(check(&spec, &mobile(), false, Some(&target)).unwrap().rejected, 1);
     let text = fs::read_to_string(&target).unwrap();
-    assert_eq!(text.lines().nth(1).unwrap(), "3,,\"wrong length: expected 11 digits, got 3\",139,b");
+    assert_eq!(text.lines().nth(1).unwrap(), "3,phone,\"wrong length: expected 11 digits, got 3\",139,b");
     let there = check(&spec, &mobile(), false, Some(&target)).unwrap_err();
     assert!(matches!(there, OutputError::Exists { .. }), "nothing is written over a file");
     fs::remove_file(&target).unwrap();

@@ -79,6 +79,8 @@ pub struct Judge<'a> {
     columns: &'a [String],
     keys: Vec<Placed<'a>>,
     strict: bool,
+    /// Whether rejects name their columns: where one is read, people know which.
+    named: bool,
     /// Of the row judged last: the place of the cell among the wanted ones, or none for the whole row, and what is wrong.
     refused: Vec<(Option<usize>, RowFault)>,
     canonical: Zeroizing<Vec<u8>>,
@@ -102,9 +104,15 @@ impl<'a> Judge<'a> {
             columns: &spec.columns,
             keys: keys.iter().map(placed).collect(),
             strict,
+            named: spec.columns.len() > 1,
             refused: Vec::new(),
             canonical: Zeroizing::new(Vec::with_capacity(64)),
         }
+    }
+
+    /// The same, with every reject of a cell naming its column.
+    pub fn naming_columns(self) -> Self {
+        Self { named: true, ..self }
     }
 
     /// Whether the row counts. `each` hears what every key makes of it, in their order, until it fails.
@@ -126,9 +134,8 @@ impl<'a> Judge<'a> {
 
     /// What of the row judged last is left out; `line` is where it starts.
     pub fn rejected(&self, line: u64) -> impl Iterator<Item = Rejected> + use<'_, 'a> {
-        let named = self.columns.len() > 1;
         self.refused.iter().map(move |(place, fault)| {
-            let column = place.filter(|_| named).map(|place| self.columns[place].clone());
+            let column = place.filter(|_| self.named).map(|place| self.columns[place].clone());
             Rejected { line, column, fault: *fault }
         })
     }

@@ -20,9 +20,10 @@ pub fn rejects(
     target: &Path,
     run: &str,
     source: Box<dyn Source>,
-    mut judge: Judge<'_>,
+    judge: Judge<'_>,
     byte_order_mark: bool,
 ) -> Result<Prepared, OutputError> {
+    let mut judge = judge.naming_columns();
     prepared(target, run, source, |file, source| write(target, file, source, &mut judge, byte_order_mark))
 }
 
@@ -167,7 +168,7 @@ mod tests {
         assert_eq!(
             text,
             format!(
-                "{{\"psi_line\":\"1\",\"psi_column\":\"\",\"psi_reason\":\"{reason}\",\"phone\":\"139\",\"more\":\"\"}}\n"
+                "{{\"psi_line\":\"1\",\"psi_column\":\"phone\",\"psi_reason\":\"{reason}\",\"phone\":\"139\",\"more\":\"\"}}\n"
             )
         );
     }

@@ -9,7 +9,7 @@ use crate::{
     home::Home,
     input::{Judgement, RowMap},
     join::Bitmap,
-    known::{Known, Memory, Tag},
+    known::{Imprint, Known, Memory},
     output::{self, Extra, Shape},
     runs::{Attempt, AttemptRows},
     seal::SealKey,
@@ -68,7 +68,7 @@ impl Writer {
         let mut rows = list.reopen(&spec, seal_key)?;
         let mut judge = input.judge(&spec);
         let mut fresh = Bitmap::new(list.rows().first().map_or(0, RowMap::len));
-        let (mut tags, mut matching) = (Vec::<Tag>::new(), 0);
+        let (mut imprints, mut matching) = (Vec::<Imprint>::new(), 0);
         while let Some(row) = rows.row()? {
             let by = matched.keys(list.rows(), row.ordinal);
             if by == 0 {
@@ -77,17 +77,17 @@ impl Writer {
             matching += 1;
             judge.judge(&row, |key, judgement| {
                 if let (true, Judgement::Item(canonical, _)) = (by >> key & 1 == 1, judgement) {
-                    let tag = known.tagger.tag(profile(key), canonical);
-                    if !known.contains(&tag) {
+                    let imprint = known.key.imprint(profile(key), canonical);
+                    if !known.contains(&imprint) {
                         fresh.insert(row.ordinal as usize);
                     }
-                    tags.push(tag);
+                    imprints.push(imprint);
                 }
                 Ok::<_, Fault>(())
             })?;
         }
         rows.finish()?;
-        Memory::prepare(home, &attempt.job, &attempt.run_id, seal_key, self.peer, &known.tagger, tags)?;
+        Memory::prepare(home, &attempt.job, &attempt.run_id, seal_key, self.peer, &known.key, imprints)?;
         let left_out = matching - fresh.count() as u64;
         Ok(Fresh { rows: fresh, known: left_out, since: known.run })
     }
