@@ -110,6 +110,8 @@ struct Scheduler {
 pub async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
     let mut scheduler =
         Scheduler { node, again: BTreeMap::new(), running: JoinSet::new(), names: Vec::new() };
+    // What was signed before the node went down is no run of today.
+    run::expire(&scheduler.node);
     loop {
         let stopping = *stop.borrow();
         if stopping && scheduler.running.is_empty() {

@@ -309,6 +309,43 @@ fn in_place(place: &Place) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_called_side_mends_its_crash_before_it_begins_anew() {
+    let mut homes = homes();
+    homes.b.job.push("only_new = true".to_owned());
+    fs::write(homes.b.list(), list_with_rejects(&numbered("agent", 20..50), 1)).unwrap();
+    let pair = homes.serve().await;
+    let first = pair.run().await.unwrap();
+    set_back(&pair.homes.b, &first.run_id, true);
+    assert!(!pair.homes.b.output().exists());
+    fs::remove_file(pair.homes.a.output()).unwrap();
+    // The result of the first run stands where that of the second was to go.
+    assert_eq!(pair.run().await.unwrap_err().code, Code::Refused);
+    assert_eq!(pair.homes.b.result(), numbered("agent", 20..30));
+    assert_eq!((rejects(&pair.homes.b).len(), in_place(&pair.homes.b).len()), (1, 1));
+    pair.clear_results();
+    pair.run().await.unwrap();
+    assert!(pair.homes.b.result().is_empty(), "what matched is known");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_without_a_place_after_a_crash_is_named_and_stays() {
+    let mut homes = homes();
+    only_new(&mut homes);
+    let pair = homes.serve().await;
+    let first = pair.run().await.unwrap();
+    set_back(&pair.homes.a, &first.run_id, true);
+    fs::write(pair.homes.a.output(), "precious").unwrap();
+    let fault = pair.run().await.unwrap_err();
+    assert_eq!(fault.code, Code::OutputExists);
+    assert!(fault.message.contains("the result waits in"), "{fault}");
+    assert_eq!(fs::read_to_string(pair.homes.a.output()).unwrap(), "precious");
+    pair.clear_results();
+    // It was told once; the next run is a session of its own, with nothing to compare with.
+    let second = pair.run().await.unwrap();
+    assert_eq!((second.rows_written, second.since), (10, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_crash_between_the_record_and_the_results_is_mended() {
     for output in [true, false] {
         let mut homes = homes();

@@ -48,6 +48,10 @@ impl Run<'_> {
         let released =
             Results::of(home, &record.attempt).map_err(Fault::from).and_then(|results| results.release());
         let finished = Finished { folder: runs.folder(&id), attempt: record.attempt.clone(), counts };
+        tracing::info!(
+            run = id,
+            "both had signed before the run's process ended: its results get their names"
+        );
         let result = released.map(|()| finished);
         self.conclude(result, &Files::of(home, &id), statement.terms.openable, &mut record).map(Some)
     }
