@@ -125,7 +125,7 @@ table! {
         "write exports to another name and rename them when they are complete";
     Format 27 "input-format" 5 Internal Never
         "the list is of another format than the one named, or of one that this program can't read"
-        "name the format (--format), or save the list as one of CSV, XLSX and JSON Lines";
+        "name the format (--format), or save the list as one of CSV, XLSX, JSON Lines and, if built in, Parquet";
     Pipe 28 "input-pipe" 5 Internal Never
         "the list comes from standard input, which a node that was called does not have"
         "start the run on this side with `psi run`, or let the job read a file";

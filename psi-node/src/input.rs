@@ -16,6 +16,8 @@ mod json_lines;
 mod judge;
 mod layout;
 mod load;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod rows;
 mod text;
 mod xlsx;
@@ -148,6 +150,11 @@ pub enum RowFault {
         "a number of more than 15 digits, rounded by a spreadsheet: make the column text before the numbers are put in"
     )]
     Rounded,
+    /// A floating-point number with more digits than it keeps.
+    #[error(
+        "a floating-point number of more digits than it keeps: write the column as text or as whole numbers"
+    )]
+    Float,
     /// A number where zeros at the start belong to the identifier.
     #[error("stored as a number, which loses zeros at the start: make the column text")]
     Number,
@@ -175,7 +182,7 @@ impl RowFault {
             RowFault::Ragged { .. } => "ragged",
             RowFault::NotText { .. } => "not-text",
             RowFault::DoubledKey => "doubled-key",
-            RowFault::Rounded => "rounded-number",
+            RowFault::Rounded | RowFault::Float => "rounded-number",
             RowFault::Number => "number",
             RowFault::Date => "date",
             RowFault::CellError => "cell-error",
@@ -265,6 +272,9 @@ fn over(spec: &Spec, feed: Feed) -> Result<Box<dyn Source>, InputError> {
         Format::Csv | Format::Tsv => Ok(Box::new(csv::Csv::new(feed, spec)?)),
         Format::JsonLines => Ok(Box::new(json_lines::JsonLines::new(feed, spec)?)),
         Format::Xlsx => Ok(Box::new(xlsx::Xlsx::new(feed, spec)?)),
+        #[cfg(feature = "parquet")]
+        Format::Parquet => Ok(Box::new(parquet::Parquet::new(feed, spec)?)),
+        #[cfg(not(feature = "parquet"))]
         Format::Parquet => Err(InputError::NotBuiltIn { path: spec.path.clone(), format: spec.format }),
     }
 }

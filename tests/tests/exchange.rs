@@ -30,6 +30,30 @@ async fn both_end_with_the_shared_rows_and_the_same_statement() {
     assert_eq!(report.verdict(), Verdict::Verified, "{report:?}");
 }
 
+/// The original rows come out with all their columns, whatever the list's format.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_in_parquet_meets_one_in_csv() {
+    let phone = |row: u32| format!("139{:08}", row * 7919);
+    let mut homes = Homes::new();
+    homes.a.keys = "format = \"parquet\", column = \"phone\", profile = \"cn.mobile/1\"".into();
+    homes.b.keys = "column = \"id\", profile = \"cn.mobile/1\"".into();
+    std::fs::write(homes.a.list(), include_bytes!("../../psi-node/tests/parquet/zstd.parquet")).unwrap();
+    homes.b.write_list((60..400).map(phone));
+    let pair = homes.serve().await;
+    let summary = pair.run().await.unwrap();
+    assert_eq!((summary.items_ours, summary.items_theirs, summary.matches), (120, 340, 60));
+    let homes = pair.stop().await;
+    assert_eq!(homes.b.result(), (60..120).map(phone).collect::<Vec<_>>());
+    let result = std::fs::read_to_string(homes.a.output()).unwrap();
+    let rows: Vec<&str> = result.lines().collect();
+    let expected = [
+        "no,name,phone,city,count",
+        &format!("60,张三20,{},上海,", phone(60)),
+        &format!("61,张三21,{},北京,3721", phone(61)),
+    ];
+    assert_eq!((rows.len(), &rows[..3]), (61, &expected[..]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn unproved_gives_the_same_result() {
     let mut homes = homes();

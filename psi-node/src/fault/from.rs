@@ -85,6 +85,7 @@ impl From<InputError> for Fault {
         let code = match &error {
             InputError::MissingColumn { .. }
             | InputError::DoubledColumn { .. }
+            | InputError::NestedColumn { .. }
             | InputError::ReservedColumn { .. } => Code::Column,
             InputError::Malformed { .. }
             | InputError::Gb18030 { .. }
@@ -103,6 +104,7 @@ impl From<InputError> for Fault {
             | InputError::StrayQuote { .. }
             | InputError::NotJson { .. }
             | InputError::Workbook { .. }
+            | InputError::Parquet { .. }
             | InputError::RowTooLong { .. } => Code::Structure,
             InputError::Empty { .. } | InputError::NoRows { .. } => Code::EmptyList,
             InputError::TooManyRejects { .. } | InputError::TooManyBadCells { .. } => Code::TooManyRejects,

@@ -55,7 +55,10 @@ pub enum InputError {
     #[error("{}: expected {asked}, got {got}", path.display())]
     OtherFormat { path: PathBuf, asked: Format, got: &'static str },
     /// A format that this program was built without.
-    #[error("{}: this program was built without {format}", path.display())]
+    #[error(
+        "{}: this program was built without {format}; to have it: cargo build --release --features {format} --bin psi",
+        path.display()
+    )]
     NotBuiltIn { path: PathBuf, format: Format },
     /// UTF-16 although another encoding is named.
     #[error("{}: encoded in UTF-16; if that is right, say so: encoding utf-16", path.display())]
@@ -96,6 +99,12 @@ pub enum InputError {
     /// A part of a workbook is missing or damaged.
     #[error("{}: {what}", path.display())]
     Workbook { path: PathBuf, what: String },
+    /// A Parquet file is damaged, or has what isn't read.
+    #[error("{}: {what}", path.display())]
+    Parquet { path: PathBuf, what: String },
+    /// A column that holds several values a row, or others inside.
+    #[error("{}: column {column:?} is nested or repeated: only plain ones are read", path.display())]
+    NestedColumn { path: PathBuf, column: String },
     /// The workbook doesn't have the sheet.
     #[error("{}: no sheet {sheet:?}; there are {known}", path.display())]
     MissingSheet { path: PathBuf, sheet: String, known: String },

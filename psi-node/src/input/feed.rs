@@ -55,9 +55,20 @@ impl Feed {
         Self { origin: Origin::Sealed(Box::new(copy)), watched: None, copy: None, path: path.into() }
     }
 
+    /// Whether the rows were read before, and sealed.
+    #[cfg(feature = "parquet")]
+    pub(super) fn is_sealed(&self) -> bool {
+        matches!(self.origin, Origin::Sealed(_))
+    }
+
     #[cfg(test)]
     pub(super) fn of(path: &Path, inner: impl Read + Send + 'static) -> Self {
         Self { origin: Origin::Pipe(Box::new(inner)), watched: None, copy: None, path: path.into() }
+    }
+
+    #[cfg(all(test, feature = "parquet"))]
+    pub(super) fn of_file(path: &Path, file: File) -> Self {
+        Self { origin: Origin::File(file), watched: None, copy: None, path: path.into() }
     }
 
     pub(super) fn path(&self) -> &Path {
