@@ -66,7 +66,8 @@ use crate::{
 /// # Errors
 /// Any row of the table of errors; whatever it is, no result is left without both signatures.
 pub async fn call(node: &Node, job: &str, progress: Arc<dyn Progress>) -> Result<Summary, Fault> {
-    call_with(node, job, &Overrides::default(), progress).await
+    // On the heap: who calls keeps a place on its stack for each call that it makes.
+    Box::pin(call_with(node, job, &Overrides::default(), progress)).await
 }
 
 /// The same, with something that a new session does otherwise than the job says. An unfinished run goes on as it began.

@@ -1,6 +1,6 @@
 //! A conversation with the peer to its end, and what becomes of the run's files then.
 
-use std::{pin::pin, sync::atomic::AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use psi_core::{
     error::Incompatible,
@@ -54,15 +54,15 @@ impl Run<'_> {
     async fn within_deadline(&self, talk: &mut Talk, start: Start) -> Result<Finished, Fault> {
         let (asker, deadline) = (talk.asker(), self.node.settings().session_deadline);
         let mut late = self.node.clock().sleep(deadline);
-        let session = async {
+        // On the heap: the future of a whole session is too large for the stacks of threads.
+        let mut session = Box::pin(async {
             match start {
                 Start::Fresh { role, theirs, list } => {
                     self.session(talk, role, theirs.map(|hello| *hello), list.map(|list| *list)).await
                 }
                 Start::Resumed { kept, theirs } => self.resumed(talk, *kept, theirs).await,
             }
-        };
-        let mut session = pin!(session);
+        });
         tokio::select! {
             biased;
             () = &mut late => {
