@@ -88,7 +88,12 @@ impl Check {
         let (key, guessed) = self.key(&spec, &fits)?;
         let column = key.columns[0].clone();
         let spec = Spec { columns: key.columns.clone(), ..spec };
-        let checked = check::check(&spec, &key, self.strict, self.rejects.as_deref())?;
+        let checked = check::check(&spec, &key, self.strict, self.rejects.as_deref());
+        let checked = checked.map_err(Fault::from).map_err(|fault| match fault.code {
+            // Of a list without a usable row, too.
+            Code::TooManyRejects => Fault { message: fault.message + &self.where_they_are(), ..fault },
+            _ => fault,
+        })?;
         let items = checked.items.max(1);
         let exchange = Exchange::of(items, self.peer_items.unwrap_or(items));
         let estimate = exchange.estimate(&bench::measure_quick()?);
@@ -141,20 +146,23 @@ impl Check {
 
     fn judge(&self, checked: &Checked) -> Result<(), Fault> {
         let Checked { rows, rejected, .. } = *checked;
-        let place = self
-            .rejects
-            .as_ref()
-            .map_or_else(String::new, |path| format!("; they are in {}", path.display()));
         let message =
             format!("{} of {} rejected", print::grouped(rejected.into()), print::count(rows, "row", "rows"));
         match rejected {
             0 => Ok(()),
             _ if rejected as f64 > self.max_rejects * rows as f64 => {
                 let limit = self.max_rejects * 100.0;
-                Err(Fault::new(Code::TooManyRejects, format!("{message}, at most {limit} % allowed{place}")))
+                Err(Fault::new(
+                    Code::TooManyRejects,
+                    format!("{message}, at most {limit} % allowed{}", self.where_they_are()),
+                ))
             }
-            _ => Err(Fault::new(Code::RowsRejected, message + &place)),
+            _ => Err(Fault::new(Code::RowsRejected, message + &self.where_they_are())),
         }
+    }
+
+    fn where_they_are(&self) -> String {
+        self.rejects.as_ref().map_or_else(String::new, |path| format!("; they are in {}", path.display()))
     }
 
     fn text(&self, report: &Report) -> String {
