@@ -25,7 +25,7 @@ mod wechat;
 use std::fmt;
 
 pub use profile::{BadCell, MAX_PARTS, Profile, ProfileError, Remark};
-pub use set::{BuildError, CanonicalSet, Row, SetBuilder, SetError};
+pub use set::{BuildError, CanonicalSet, Row, SetBuilder, SetDigest, SortedRows};
 
 /// The longest canonical identifier, in bytes.
 pub const MAX_CANONICAL: usize = 1024;

@@ -172,8 +172,8 @@ pub struct Masking {
 
 impl Masking {
     /// The key of this list, as [`run`](Self::run) derives it: for a masked list that was kept and is read back.
-    pub fn key(&self, set: &CanonicalSet, seed: &SessionSeed) -> MaskKey {
-        seed.mask_key(self.suite, self.profile.id(), &set.digest())
+    pub fn key(&self, seed: &SessionSeed, set_digest: &Digest) -> MaskKey {
+        seed.mask_key(self.suite, self.profile.id(), set_digest)
     }
 
     /// Masks `set` under a key derived from `seed` and the set itself, on the calling thread's rayon pool.

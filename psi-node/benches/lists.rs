@@ -243,7 +243,7 @@ fn load_whole_list(bencher: Bencher) {
     let keys = [Key { columns: vec!["phone".to_owned()], profile: mobile() }];
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
         let source = input::open(&list.spec, None).expect("the list opens");
-        input::load(source, &list.spec, &keys, &Limits::default()).expect("the list is well formed")
+        input::load(source, &list.spec, &keys, &Limits::default(), None).expect("the list is well formed")
     });
 }
 

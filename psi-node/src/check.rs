@@ -67,12 +67,12 @@ pub fn check(spec: &Spec, key: &Key, strict: bool, rejects: Option<&Path>) -> Re
     let limits = Limits { max_rejects: 1.0, shown_rejects: KEPT, strict };
     let keys = std::slice::from_ref(key);
     let Some(target) = rejects else {
-        return checked(spec, input::load(input::open(spec, None)?, spec, keys, &limits)?);
+        return checked(spec, input::load(input::open(spec, None)?, spec, keys, &limits, None)?);
     };
     output::check(target)?;
     let (source, copy) = input::open_twice(spec)?;
     output::rejects_fit(target, source.columns())?;
-    let loaded = input::load(source, spec, keys, &limits);
+    let loaded = input::load(source, spec, keys, &limits, None);
     if loaded.as_ref().map_or_else(InputError::is_too_many_rejects, |loaded| !loaded.rejects.is_empty()) {
         let rows = input::reopen(spec, copy.read()?)?;
         output::rejects(target, "check", rows, Judge::new(spec, keys, strict), false)?.release()?;
@@ -83,14 +83,17 @@ pub fn check(spec: &Spec, key: &Key, strict: bool, rejects: Option<&Path>) -> Re
 fn checked(spec: &Spec, loaded: Loaded) -> Result<Checked, OutputError> {
     let Loaded { mut lists, rows_read, rejects } = loaded;
     let list = lists.pop().ok_or_else(|| InputError::NoRows { path: spec.path.clone() })?;
+    let filled = list.rows.len();
+    let set =
+        list.rows.into_set().map_err(|source| InputError::Scratch { path: spec.path.clone(), source })?;
     Ok(Checked {
         rows: rows_read,
         rejected: rejects.total,
         reasons: reasons(&rejects),
-        duplicates: list.duplicates,
-        items: list.set.len() as u64,
+        duplicates: filled - set.len() as u64,
+        items: set.len() as u64,
         remarks: list.warnings,
-        preview: preview(&list.set),
+        preview: preview(&set),
     })
 }
 

@@ -13,6 +13,7 @@ mod id;
 mod init;
 mod job;
 mod list;
+mod memory;
 mod notify;
 mod peer;
 mod print;

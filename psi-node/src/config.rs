@@ -29,6 +29,7 @@ use crate::{
     input::{self, Delimiter, Encoding, Format, InputError, Judge, Key, Limits, Source, Spec},
     output::{self, Extra, OutputError, Shape},
     schedule::Schedule,
+    scratch::MEMORY_MB,
     tls::{endpoint::Endpoint, proxy::Proxy},
     zone::Zone,
 };
@@ -67,6 +68,9 @@ pub struct Node {
     pub metrics: Option<SocketAddr>,
     /// Threads that compute; one for each processor if absent.
     pub threads: Option<usize>,
+    /// The most memory that a run may take, in megabytes (10^6 bytes), the program included; what is more goes through scratch
+    /// files. No limit if absent.
+    pub memory_mb: Option<u32>,
     /// The most runs at a time, called and answered; more are told that the node is busy.
     #[serde(default = "default_max_runs")]
     pub max_runs: u32,
@@ -345,6 +349,9 @@ impl Config {
     fn check(&self) -> Result<(), String> {
         if !(1..=1000).contains(&self.node.max_runs) {
             return Err("node.max_runs: expected 1 to 1000".to_owned());
+        }
+        if self.node.memory_mb.is_some_and(|mb| !MEMORY_MB.contains(&mb)) {
+            return Err(format!("node.memory_mb: expected {} to {}", MEMORY_MB.start(), MEMORY_MB.end()));
         }
         if let Some(name) = self.peers.keys().find(|name| !is_operator_name(name)) {
             return Err(format!("peers: {name:?}: expected a name without white space and `+`"));

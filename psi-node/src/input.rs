@@ -12,13 +12,13 @@ mod columns;
 mod csv;
 mod error;
 mod feed;
+mod gather;
 mod json_lines;
 mod judge;
 mod layout;
 mod load;
 #[cfg(feature = "parquet")]
 mod parquet;
-mod rows;
 mod text;
 mod xlsx;
 
@@ -34,10 +34,10 @@ pub(crate) use columns::find as find_column;
 pub use error::{InputError, Place};
 use feed::Feed;
 pub use feed::Reread;
+pub use gather::{Gathered, RowMap, StoredSet};
 pub use judge::{Judge, Judgement, Key, Rejected, columns_of};
 pub use layout::{Delimiter, Encoding, Format};
 pub use load::{Limits, Loaded, LoadedList, Rejects, load};
-pub use rows::RowMap;
 
 use crate::seal::{SealedReader, SealedWriter};
 

@@ -106,6 +106,17 @@ impl Bitmap {
         self.length == 0
     }
 
+    /// Goes one further: whether the new index is in it.
+    pub fn push(&mut self, is_in: bool) {
+        if self.length.is_multiple_of(64) {
+            self.words.push(0);
+        }
+        self.length += 1;
+        if is_in {
+            self.insert(self.length - 1);
+        }
+    }
+
     /// Adds an index, which must be below [`len`](Self::len).
     pub fn insert(&mut self, index: usize) {
         assert!(index < self.length, "index {index} of a bitmap of {}", self.length);
@@ -263,6 +274,9 @@ mod tests {
         assert_eq!((bitmap.count(), bitmap.iter().collect::<Vec<_>>()), (1, vec![64]));
         [0, 3, 63].into_iter().for_each(|index| bitmap.insert(index));
         assert_eq!(bitmap.iter().collect::<Vec<_>>(), [0, 3, 63, 64]);
+        let mut pushed = Bitmap::new(0);
+        (0..65).for_each(|index| pushed.push(bitmap.contains(index)));
+        assert_eq!(pushed, bitmap);
     }
 
     proptest! {

@@ -13,6 +13,7 @@ use crate::{
     link::Settings,
     pool::Pool,
     run::Conversations,
+    scratch::Room,
     seal::SealKey,
     tls::{NodeTls, Pins},
     watch::Watch,
@@ -29,6 +30,7 @@ pub struct Node {
     seal_key: SealKey,
     tls: NodeTls,
     pool: Pool,
+    room: Room,
     settings: Settings,
     watch: Watch,
     conversations: Conversations,
@@ -50,9 +52,15 @@ impl Node {
         let seal_key = SealKey::load_or_generate(&home.seal_key())?;
         let tls = NodeTls::new(identity.clone(), Pins::new(keys(&config)), clock)?;
         let pool = Pool::new(config.node.threads)?;
+        let room = Room::of(config.node.memory_mb);
         let (home, config) = (home.clone(), RwLock::new(Arc::new(config)));
         let (conversations, watch) = (Conversations::default(), Watch::default());
-        Ok(Self { home, config, identity, seal_key, tls, pool, settings, conversations, watch })
+        Ok(Self { home, config, identity, seal_key, tls, pool, room, settings, conversations, watch })
+    }
+
+    /// The same with other room for its lists.
+    pub fn with_room(self, room: Room) -> Self {
+        Self { room, ..self }
     }
 
     /// The configuration as it was read last.
@@ -91,6 +99,11 @@ impl Node {
     /// Its computing threads.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Room for the lists of each of its runs.
+    pub fn room(&self) -> &Room {
+        &self.room
     }
 
     /// What it has seen of its sessions.

@@ -13,6 +13,7 @@ mod exchange;
 mod kept;
 mod lease;
 mod list;
+mod mask;
 mod matched;
 mod offer;
 mod pauses;
@@ -281,9 +282,9 @@ impl<'a> Run<'a> {
     async fn load(&self) -> Result<List, Fault> {
         self.progress.phase(Phase::Reading, 0);
         let (home, seal_key) = (self.node.home().clone(), self.node.seal_key().clone());
-        let (name, job) = (self.job_name.clone(), self.job.clone());
+        let (name, job, room) = (self.job_name.clone(), self.job.clone(), self.node.room().clone());
         let unsent = self.rejects(&runs::unsent(self.node.now()));
-        let load = move || List::load(&home, &name, &seal_key, &job, unsent.as_deref());
+        let load = move || List::load(&home, &name, &seal_key, &job, &room, unsent.as_deref());
         let list = self.node.pool().run(load).await??;
         self.job.terms().allow("our", list.items())?;
         Ok(list)

@@ -27,6 +27,7 @@ use crate::{
     fault::{Code, Fault},
     home::Home,
     policy::Charge,
+    seal::SealError,
 };
 
 /// Name of the statement in a run's folder.
@@ -544,6 +545,12 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), Fault> {
 
 pub(crate) fn storage(path: &Path, error: &io::Error) -> Fault {
     Fault::new(Code::Storage, format!("{}: {error}", path.display()))
+}
+
+/// A sealed file that has to be there: if it is not, or not as it was written, it is damaged; anything else is the disk's fault.
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Fault {
+    let gone = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof);
+    if gone || SealError::of(error).is_some() { damaged(path, error) } else { storage(path, error) }
 }
 
 fn damaged(path: &Path, error: &dyn std::fmt::Display) -> Fault {

@@ -231,15 +231,13 @@ impl<W: Write> SealedWriter<W> {
     }
 }
 
-impl SealedWriter<std::fs::File> {
-    /// Seals the last segment, makes the file durable if it is to last, and opens what was sealed, from its start.
-    pub fn into_reader(self, lasting: bool) -> io::Result<SealedReader<std::fs::File>> {
+impl<F: Read + Write + Seek> SealedWriter<F> {
+    /// Seals the last segment, lets `settle` do with the file what is to be done, and opens what was sealed, from its start.
+    pub fn into_reader(self, settle: impl FnOnce(&mut F) -> io::Result<()>) -> io::Result<SealedReader<F>> {
         let Segments { cipher, prefix, bound, .. } = &self.segments;
         let segments = Segments { cipher: cipher.clone(), prefix: *prefix, bound: bound.clone(), next: 0 };
         let mut file = self.finish()?;
-        if lasting {
-            file.sync_all()?;
-        }
+        settle(&mut file)?;
         file.seek(SeekFrom::Start(HEADER as u64))?;
         Ok(SealedReader::over(file, segments))
     }
@@ -542,7 +540,7 @@ mod tests {
         let mut writer = SealedWriter::new(file, &key(), LABEL).unwrap();
         writer.write_all(&content(SEGMENT + 5)).unwrap();
         let mut read = Vec::new();
-        writer.into_reader(true).unwrap().read_to_end(&mut read).unwrap();
+        writer.into_reader(|file| file.sync_all()).unwrap().read_to_end(&mut read).unwrap();
         assert!(read == content(SEGMENT + 5));
     }
 

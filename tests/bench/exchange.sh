@@ -6,7 +6,9 @@
 #   MODE: proved, or options of `psi job add` without their dashes, joined by commas: unproved; unproved,not-openable
 #   Several modes are run in turn in each round; then the least and the median of each figure are printed.
 #   10M against 10M: tests/bench/exchange.sh 10000000
-# THREADS=n  computing threads of each side (by default all)        DELAY_MS=n  each way, by the proxy of tests/examples/chaos.rs
+# THREADS=n    computing threads of each side (by default all)
+# MEMORY_MB=n  memory limit of each side (by default none)
+# DELAY_MS=n   each way, by the proxy of tests/examples/chaos.rs
 #
 # Build first: cargo build --release -p psi-node -p psi-tests --bin psi --example chaos
 set -euo pipefail
@@ -58,6 +60,7 @@ exchange() { # mode; prints one line
     for side in a b; do
         quiet --home "$run/$side" init --name "bank-$side" --listen 127.0.0.1:0
         [ -z "${THREADS:-}" ] || sed -i "s/^listen = .*/&\nthreads = $THREADS/" "$run/$side/config.toml"
+        [ -z "${MEMORY_MB:-}" ] || sed -i "s/^listen = .*/&\nmemory_mb = $MEMORY_MB/" "$run/$side/config.toml"
     done
     pair b a "${options[@]/#/--}"
     "$psi" --home "$run/b" serve >"$run/listening" 2>>"$work/log" &

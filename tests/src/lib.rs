@@ -10,6 +10,7 @@
 pub mod chance;
 pub mod chaos;
 pub mod cuts;
+pub mod disk;
 pub mod nodes;
 pub mod oracle;
 pub mod pair;

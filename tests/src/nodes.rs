@@ -17,7 +17,9 @@ use psi_node::{
     link::Settings,
     node::Node,
     report::{Silent, Summary},
-    run, server,
+    run,
+    scratch::Room,
+    server,
 };
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -56,6 +58,8 @@ pub struct Place {
     pub clock: Arc<dyn Clock>,
     /// Name of the result's file in the folder.
     pub output_name: String,
+    /// Its room for lists.
+    pub room: Room,
 }
 
 impl Place {
@@ -66,7 +70,8 @@ impl Place {
         let (name, output_name) = (name.to_owned(), "out.csv".to_owned());
         let keys = "column = \"id\", profile = \"text/1\"".to_owned();
         let (policy, node, job, retry_minutes) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        Self { folder, name, keys, policy, node, job, retry_minutes, clock: System::shared(), output_name }
+        let (clock, room) = (System::shared(), Room::unlimited());
+        Self { folder, name, keys, policy, node, job, retry_minutes, clock, output_name, room }
     }
 
     /// Sets a line of the job's policy.
@@ -169,7 +174,8 @@ impl Place {
     }
 
     fn open(&self, settings: Settings) -> Arc<Node> {
-        Arc::new(Node::open_with(&self.home(), self.clock.clone(), settings).unwrap())
+        let node = Node::open_with(&self.home(), self.clock.clone(), settings).unwrap();
+        Arc::new(node.with_room(self.room.clone()))
     }
 }
 

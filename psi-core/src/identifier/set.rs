@@ -1,15 +1,18 @@
 //! The canonical identifiers of a list: sorted, unique, packed into one arena.
 //!
-//! A million numbers of eleven bytes take 11 MB, and 4 MB for the map from rows to items. Lists whose items are all
+//! A million numbers of eleven bytes take 11 MB, and while they are sorted 12 MB more. Lists whose items are all
 //! of one length (most profiles) need no offsets. While a set is built, the arena of the rows lies in chunks that
-//! never move, so that growing neither doubles the memory nor leaves copies of identifiers behind.
+//! never move, so that growing neither doubles the memory nor leaves copies of identifiers behind. Where even that is
+//! too much, the rows are sorted a part at a time ([`SetBuilder::sort`]), and the set is read a part at a time
+//! ([`CanonicalSet::read_from`]).
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::ops::Range;
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::MAX_CANONICAL;
 
@@ -18,7 +21,6 @@ pub type Row = u32;
 
 const CHUNK: usize = 1 << 20;
 const DIGEST_LABEL: &[u8] = b"XPSI1-SET";
-const MAGIC: &[u8; 9] = b"XPSI-SET1";
 
 /// Sorted, unique canonical identifiers. As sensitive as the list itself: zeroized on drop, never printed.
 #[derive(PartialEq, Eq)]
@@ -36,13 +38,29 @@ enum Bounds {
     Ends(Vec<u32>),
 }
 
+impl Bounds {
+    fn len(&self) -> usize {
+        match self {
+            Self::Uniform { count, .. } => *count,
+            Self::Ends(ends) => ends.len(),
+        }
+    }
+
+    fn range(&self, index: usize) -> Range<usize> {
+        match self {
+            Self::Uniform { width, .. } => index * width..(index + 1) * width,
+            Self::Ends(ends) => {
+                let start = index.checked_sub(1).map_or(0, |before| ends[before] as usize);
+                start..ends[index] as usize
+            }
+        }
+    }
+}
+
 impl CanonicalSet {
     /// How many items.
     pub fn len(&self) -> usize {
-        match &self.bounds {
-            Bounds::Uniform { count, .. } => *count,
-            Bounds::Ends(ends) => ends.len(),
-        }
+        self.bounds.len()
     }
 
     /// Whether there is none.
@@ -50,15 +68,14 @@ impl CanonicalSet {
         self.len() == 0
     }
 
+    /// How many bytes all items have together.
+    pub fn bytes(&self) -> usize {
+        self.arena.len()
+    }
+
     /// The item at `index` in ascending byte order; panics if there is none, like a slice.
     pub fn get(&self, index: usize) -> &[u8] {
-        match &self.bounds {
-            Bounds::Uniform { width, .. } => &self.arena[index * width..(index + 1) * width],
-            Bounds::Ends(ends) => {
-                let start = index.checked_sub(1).map_or(0, |before| ends[before] as usize);
-                &self.arena[start..ends[index] as usize]
-            }
-        }
+        &self.arena[self.bounds.range(index)]
     }
 
     /// All items in ascending byte order.
@@ -66,45 +83,58 @@ impl CanonicalSet {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    /// SHA-256 over `"XPSI1-SET" ‖ u64 count ‖ (u32 length ‖ bytes)` of every item in order. Never stored or sent.
+    /// See [`SetDigest`].
     pub fn digest(&self) -> [u8; 32] {
-        let mut hash = Sha256::new_with_prefix(DIGEST_LABEL);
-        hash.update((self.len() as u64).to_be_bytes());
-        for item in self.iter() {
-            hash.update((item.len() as u32).to_be_bytes());
-            hash.update(item);
-        }
-        hash.finalize().into()
+        let mut digest = SetDigest::of(self.len() as u64);
+        self.iter().for_each(|item| digest.update(item));
+        digest.finish()
     }
 
-    /// Writes the set, for a sealed file: `"XPSI-SET1"`, the count and the bytes of all items as `u64`, the length of
-    /// each item as `u16`, the items.
-    pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
-        out.write_all(MAGIC)?;
-        out.write_all(&(self.len() as u64).to_be_bytes())?;
-        out.write_all(&(self.arena.len() as u64).to_be_bytes())?;
-        for item in self.iter() {
-            out.write_all(&(item.len() as u16).to_be_bytes())?;
-        }
-        out.write_all(&self.arena)
+    /// Writes an item, for a sealed file: its length as `u16`, then itself.
+    pub fn write_item(out: &mut impl Write, item: &[u8]) -> io::Result<()> {
+        out.write_all(&(item.len() as u16).to_be_bytes())?;
+        out.write_all(item)
     }
 
-    /// Reads what [`write_to`](Self::write_to) wrote, up to the end of `input`.
+    /// Reads up to `most` items that [`write_item`](Self::write_item) wrote in ascending order; fewer where `input` ends.
+    /// The items that are left have at most `bytes` bytes.
     ///
-    /// Refuses anything else: other counts, items out of order or doubled, bytes left over.
-    pub fn read_from(input: &mut impl Read) -> Result<Self, SetError> {
-        let mut magic = [0; MAGIC.len()];
-        input.read_exact(&mut magic)?;
-        if magic != *MAGIC {
-            return Err(SetError::Malformed("other magic"));
+    /// # Errors
+    /// What the reader says, `UnexpectedEof` within an item, `InvalidData` for what is no set.
+    pub fn read_from(input: &mut impl Read, most: usize, bytes: usize) -> io::Result<Self> {
+        let mut packed = Packed::with_room(bytes.min(most.saturating_mul(MAX_CANONICAL)));
+        let mut item = Zeroizing::new([0; MAX_CANONICAL]);
+        for _ in 0..most {
+            let Some(length) = read_length(input)? else { break };
+            let item = item.get_mut(..length).filter(|item| !item.is_empty()).ok_or_else(not_a_set)?;
+            input.read_exact(item)?;
+            if packed.arena.len() + length > bytes || packed.last_item().is_some_and(|last| last >= &*item) {
+                return Err(not_a_set());
+            }
+            packed.push(item);
         }
-        let (count, bytes) = (read_u64(input)?, read_u64(input)?);
-        let bounds = read_bounds(input, count, bytes)?;
-        let set = Self { arena: read_arena(input, bytes)?, bounds };
-        if !(1..set.len()).all(|index| set.get(index - 1) < set.get(index)) {
-            return Err(SetError::Malformed("items out of order"));
-        }
-        Ok(set)
+        Ok(packed.finish())
+    }
+}
+
+/// SHA-256 over `"XPSI1-SET" ‖ u64 count ‖ (u32 length ‖ bytes)` of every item of a set in order. Never stored or sent.
+pub struct SetDigest(Sha256);
+
+impl SetDigest {
+    /// Of a set of so many items.
+    pub fn of(count: u64) -> Self {
+        Self(Sha256::new_with_prefix(DIGEST_LABEL).chain_update(count.to_be_bytes()))
+    }
+
+    /// Takes the next item.
+    pub fn update(&mut self, item: &[u8]) {
+        self.0.update((item.len() as u32).to_be_bytes());
+        self.0.update(item);
+    }
+
+    /// When all have been taken.
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
     }
 }
 
@@ -118,18 +148,6 @@ impl Drop for CanonicalSet {
     fn drop(&mut self) {
         self.arena.zeroize();
     }
-}
-
-/// A stored set can't be read back.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SetError {
-    /// The bytes are not those of a set.
-    #[error("stored set is malformed: {0}")]
-    Malformed(&'static str),
-    /// The bytes can't be read, or end too early.
-    #[error("stored set can't be read")]
-    Read(#[from] io::Error),
 }
 
 /// The set can't take the row.
@@ -197,21 +215,39 @@ impl SetBuilder {
         Ok(ordinal)
     }
 
+    /// How many bytes the rows take, once they are sorted too.
+    pub fn memory(&self) -> usize {
+        let starts = match &self.rows {
+            Rows::Uniform { .. } => 0,
+            Rows::Starts(_) => size_of::<u32>(),
+        };
+        let full = self.chunks.len().saturating_sub(1) * CHUNK;
+        full + self.chunks.last().map_or(0, Vec::len) + self.len() * (size_of::<Key>() + starts)
+    }
+
+    /// Sorts the rows.
+    pub fn sort(self) -> SortedRows {
+        let mut keys: Vec<Key> =
+            (0..self.len() as u32).into_par_iter().map(|row| key(self.row(row), row)).collect();
+        keys.par_sort_unstable_by(|a, b| {
+            a[..2].cmp(&b[..2]).then_with(|| self.row(a[2]).cmp(self.row(b[2]))).then_with(|| a[2].cmp(&b[2]))
+        });
+        SortedRows { rows: self, keys }
+    }
+
     /// Sorts and folds duplicates. Returns the set, the item of every row, and how many rows repeated an earlier one.
-    pub fn finish(mut self) -> (CanonicalSet, Vec<Row>, usize) {
-        let keys = self.sorted_keys();
-        let (count, bytes) = self.unique(&keys);
-        let mut packed = Packed::new(count, bytes, self.uniform_width());
-        let mut rows = vec![0; keys.len()];
-        for (index, &[.., row]) in keys.iter().enumerate() {
-            if self.is_first(&keys, index) {
-                packed.push(self.row(row));
+    pub fn finish(self) -> (CanonicalSet, Vec<Row>, usize) {
+        let sorted = self.sort();
+        let bytes = sorted.firsts().map(<[u8]>::len).sum();
+        let mut packed = Packed::with_room(bytes);
+        let mut rows = vec![0; sorted.keys.len()];
+        for (item, row) in sorted.iter() {
+            if packed.last_item() != Some(item) {
+                packed.push(item);
             }
-            rows[row as usize] = packed.last();
+            rows[row as usize] = packed.len() as u32 - 1;
         }
-        let duplicates = keys.len() - count;
-        wipe_keys(keys);
-        self.wipe();
+        let duplicates = rows.len() - packed.len();
         (packed.finish(), rows, duplicates)
     }
 
@@ -240,13 +276,6 @@ impl SetBuilder {
         }
     }
 
-    fn uniform_width(&self) -> Option<usize> {
-        match &self.rows {
-            Rows::Uniform { width, .. } => Some(*width),
-            Rows::Starts(_) => None,
-        }
-    }
-
     fn row(&self, row: u32) -> &[u8] {
         let row = row as usize;
         let (start, length) = match &self.rows {
@@ -261,28 +290,6 @@ impl SetBuilder {
     fn length_to_next(&self, starts: &[u32], row: usize) -> Option<usize> {
         let (start, next) = (starts[row] as usize, *starts.get(row + 1)? as usize);
         (start / CHUNK == next / CHUNK).then_some(next - start)
-    }
-
-    fn sorted_keys(&self) -> Vec<Key> {
-        let mut keys: Vec<Key> =
-            (0..self.len() as u32).into_par_iter().map(|row| key(self.row(row), row)).collect();
-        keys.par_sort_unstable_by(|a, b| {
-            a[..2].cmp(&b[..2]).then_with(|| self.row(a[2]).cmp(self.row(b[2]))).then_with(|| a[2].cmp(&b[2]))
-        });
-        keys
-    }
-
-    /// Whether the key at `index` is the first of its identifier.
-    fn is_first(&self, keys: &[Key], index: usize) -> bool {
-        let Some(before) = index.checked_sub(1).map(|before| keys[before]) else { return true };
-        let key = keys[index];
-        before[..2] != key[..2] || self.row(before[2]) != self.row(key[2])
-    }
-
-    /// How many identifiers differ, and their bytes in all.
-    fn unique(&self, keys: &[Key]) -> (usize, usize) {
-        let firsts = (0..keys.len()).filter(|index| self.is_first(keys, *index));
-        firsts.fold((0, 0), |(count, bytes), index| (count + 1, bytes + self.row(keys[index][2]).len()))
     }
 
     fn wipe(&mut self) {
@@ -302,37 +309,88 @@ impl fmt::Debug for SetBuilder {
     }
 }
 
-/// A set while it is filled in ascending order; allocated once.
+/// The rows of a [`SetBuilder`] in the order of their identifiers.
+pub struct SortedRows {
+    rows: SetBuilder,
+    keys: Vec<Key>,
+}
+
+impl SortedRows {
+    /// How many rows.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The identifier and the ordinal of every row: identifiers ascend, and ordinals where identifiers are the same.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], Row)> {
+        self.keys.iter().map(|&[.., row]| (self.rows.row(row), row))
+    }
+
+    /// Every identifier once.
+    fn firsts(&self) -> impl Iterator<Item = &[u8]> {
+        let mut last: Option<&[u8]> = None;
+        self.iter().map(|(item, _)| item).filter(move |item| last.replace(*item) != Some(*item))
+    }
+}
+
+impl Drop for SortedRows {
+    fn drop(&mut self) {
+        self.keys.as_flattened_mut().zeroize();
+    }
+}
+
+impl fmt::Debug for SortedRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SortedRows").field("rows", &self.keys.len()).finish_non_exhaustive()
+    }
+}
+
+/// A set while it is filled in ascending order; its arena is allocated once.
 struct Packed {
     arena: Vec<u8>,
     bounds: Bounds,
 }
 
 impl Packed {
-    fn new(count: usize, bytes: usize, width: Option<usize>) -> Self {
-        let bounds = match width {
-            Some(width) => Bounds::Uniform { width, count: 0 },
-            None => Bounds::Ends(Vec::with_capacity(count)),
-        };
-        Self { arena: Vec::with_capacity(bytes), bounds }
+    /// For items of so many bytes in all.
+    fn with_room(bytes: usize) -> Self {
+        Self { arena: Vec::with_capacity(bytes), bounds: Bounds::Uniform { width: 0, count: 0 } }
     }
 
     fn push(&mut self, item: &[u8]) {
         self.arena.extend_from_slice(item);
+        let end = self.arena.len() as u32;
         match &mut self.bounds {
-            Bounds::Uniform { count, .. } => *count += 1,
-            Bounds::Ends(ends) => ends.push(self.arena.len() as u32),
+            Bounds::Uniform { width, count } if *count == 0 || *width == item.len() => {
+                *width = item.len();
+                *count += 1;
+            }
+            Bounds::Uniform { width, count } => {
+                let mut ends: Vec<u32> = (1..=*count).map(|before| (before * *width) as u32).collect();
+                ends.push(end);
+                self.bounds = Bounds::Ends(ends);
+            }
+            Bounds::Ends(ends) => ends.push(end),
         }
     }
 
-    fn last(&self) -> u32 {
-        match &self.bounds {
-            Bounds::Uniform { count, .. } => *count as u32 - 1,
-            Bounds::Ends(ends) => ends.len() as u32 - 1,
-        }
+    fn len(&self) -> usize {
+        self.bounds.len()
     }
 
-    fn finish(self) -> CanonicalSet {
+    fn last_item(&self) -> Option<&[u8]> {
+        let last = self.len().checked_sub(1)?;
+        Some(&self.arena[self.bounds.range(last)])
+    }
+
+    fn finish(mut self) -> CanonicalSet {
+        // Wiping touches all that is reserved, used or not.
+        self.arena.shrink_to_fit();
         CanonicalSet { arena: self.arena, bounds: self.bounds }
     }
 }
@@ -351,60 +409,18 @@ fn key(item: &[u8], row: u32) -> Key {
     [(prefix >> 32) as u32, prefix as u32, row]
 }
 
-fn wipe_keys(mut keys: Vec<Key>) {
-    keys.as_flattened_mut().zeroize();
+/// The length of the next item, or none where the input ends.
+fn read_length(input: &mut impl Read) -> io::Result<Option<usize>> {
+    let mut length = [0; 2];
+    if input.read(&mut length[..1])? == 0 {
+        return Ok(None);
+    }
+    input.read_exact(&mut length[1..])?;
+    Ok(Some(u16::from_be_bytes(length).into()))
 }
 
-fn read_u64(input: &mut impl Read) -> Result<u64, SetError> {
-    let mut bytes = [0; 8];
-    input.read_exact(&mut bytes)?;
-    Ok(u64::from_be_bytes(bytes))
-}
-
-/// The lengths, as the ends they add up to. A first length that all others share makes the set uniform.
-fn read_bounds(input: &mut impl Read, count: u64, bytes: u64) -> Result<Bounds, SetError> {
-    if bytes > u64::from(u32::MAX) || count > bytes {
-        return Err(SetError::Malformed("impossible counts"));
-    }
-    let (mut ends, mut end, mut first) = (Vec::new(), 0_u64, None);
-    let mut uniform = true;
-    for index in 0..count {
-        let mut length = [0; 2];
-        input.read_exact(&mut length)?;
-        let length = usize::from(u16::from_be_bytes(length));
-        if !(1..=MAX_CANONICAL).contains(&length) {
-            return Err(SetError::Malformed("impossible length"));
-        }
-        if uniform && length != *first.get_or_insert(length) {
-            uniform = false;
-            ends = (1..=index).map(|before| (before * end / index) as u32).collect();
-        }
-        end += length as u64;
-        if end > bytes {
-            return Err(SetError::Malformed("lengths beyond the content"));
-        }
-        if !uniform {
-            ends.push(end as u32);
-        }
-    }
-    match (end == bytes, uniform) {
-        (false, _) => Err(SetError::Malformed("lengths short of the content")),
-        (true, true) => Ok(Bounds::Uniform { width: first.unwrap_or(0), count: count as usize }),
-        (true, false) => Ok(Bounds::Ends(ends)),
-    }
-}
-
-fn read_arena(input: &mut impl Read, bytes: u64) -> Result<Vec<u8>, SetError> {
-    let mut arena = Vec::new();
-    arena.try_reserve_exact(bytes as usize).map_err(io::Error::other)?;
-    let read = input.take(bytes).read_to_end(&mut arena)?;
-    if (read as u64) < bytes {
-        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-    }
-    match input.read(&mut [0])? {
-        0 => Ok(arena),
-        _ => Err(SetError::Malformed("bytes left over")),
-    }
+fn not_a_set() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "these are no canonical identifiers in ascending order")
 }
 
 #[cfg(test)]
@@ -423,7 +439,7 @@ mod tests {
 
     fn stored(set: &CanonicalSet) -> Vec<u8> {
         let mut bytes = Vec::new();
-        set.write_to(&mut bytes).unwrap();
+        set.iter().for_each(|item| CanonicalSet::write_item(&mut bytes, item).unwrap());
         bytes
     }
 
@@ -433,8 +449,15 @@ mod tests {
         assert!(set.iter().eq(expected.iter().copied()));
         assert_eq!((set.len(), duplicates), (expected.len(), rows.len() - expected.len()));
         assert!(rows.iter().zip(&items).all(|(row, item)| set.get(*item as usize) == row));
-        let again = CanonicalSet::read_from(&mut stored(&set).as_slice()).unwrap();
+        let (bytes, all) = (stored(&set), set.iter().map(<[u8]>::len).sum());
+        let again = CanonicalSet::read_from(&mut bytes.as_slice(), usize::MAX, all).unwrap();
         assert!(again == set && again.digest() == set.digest());
+        let (mut rest, mut parts) = (bytes.as_slice(), Vec::new());
+        while !rest.is_empty() {
+            parts.push(CanonicalSet::read_from(&mut rest, 1000, all).unwrap());
+        }
+        assert!(parts.iter().flat_map(CanonicalSet::iter).eq(set.iter()));
+        assert!(parts.iter().rev().skip(1).all(|part| part.len() == 1000));
     }
 
     #[test]
@@ -479,20 +502,27 @@ mod tests {
     #[test]
     fn stored_sets_are_read_strictly() {
         let bytes = stored(&build(&[b"ab".to_vec(), b"c".to_vec(), b"d".to_vec()]).0);
-        let read = |bytes: &[u8]| CanonicalSet::read_from(&mut &*bytes);
-        assert!(
-            (0..bytes.len())
-                .all(|cut| matches!(read(&bytes[..cut]), Err(SetError::Read(_) | SetError::Malformed(_))))
-        );
-        assert!(matches!(
-            read(&[bytes.as_slice(), b"e"].concat()),
-            Err(SetError::Malformed("bytes left over"))
-        ));
-        let swapped = [&bytes[..bytes.len() - 2], b"dc".as_slice()].concat();
-        assert!(matches!(read(&swapped), Err(SetError::Malformed("items out of order"))));
-        let doubled = [&bytes[..bytes.len() - 2], b"cc".as_slice()].concat();
-        assert!(matches!(read(&doubled), Err(SetError::Malformed("items out of order"))));
-        assert!(matches!(read(&[b"Y", &bytes[1..]].concat()), Err(SetError::Malformed("other magic"))));
+        let read = |bytes: &[u8]| CanonicalSet::read_from(&mut &*bytes, 9, 4).map_err(|error| error.kind());
+        let (cut, other) = (io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidData);
+        assert_eq!(read(&bytes).unwrap().len(), 3);
+        assert!([1, 2, 3, 5, 6, 8, 9].iter().all(|length| read(&bytes[..*length]).unwrap_err() == cut));
+        let item = |item: &[u8]| [&(item.len() as u16).to_be_bytes(), item].concat();
+        for last in [&b"c"[..], b"b", b"", b"ef", &[b'x'; 1025]] {
+            let wrong = [&bytes[..7], &item(last)].concat();
+            assert_eq!(read(&wrong).unwrap_err(), other, "{last:?}");
+        }
+    }
+
+    #[test]
+    fn memory_is_what_the_rows_and_their_keys_take() {
+        let mut builder = SetBuilder::new();
+        assert_eq!(builder.memory(), 0);
+        builder.push(b"13912345678").unwrap();
+        assert_eq!(builder.memory(), 11 + 12);
+        builder.push(b"1").unwrap();
+        assert_eq!(builder.memory(), 12 + 2 * 16);
+        (0..200_000).for_each(|_| assert!(builder.push(b"13912345678").is_ok()));
+        assert_eq!(builder.memory() / 1000, (200_002 * (11 + 16)) / 1000);
     }
 
     proptest! {
@@ -509,12 +539,8 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_without_a_panic(tail in prop::collection::vec(any::<u8>(), 0..60), count in 0u8..5) {
-            let mut bytes = MAGIC.to_vec();
-            bytes.extend([0, 0, 0, 0, 0, 0, 0, count]);
-            bytes.extend([0, 0, 0, 0, 0, 0, 0, tail.len() as u8]);
-            bytes.extend(tail);
-            let _ = CanonicalSet::read_from(&mut bytes.as_slice());
+        fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..60), most in 0usize..5) {
+            let _ = CanonicalSet::read_from(&mut bytes.as_slice(), most, 60);
         }
     }
 }

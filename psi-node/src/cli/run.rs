@@ -1,10 +1,11 @@
 //! `psi run`: one exchange, and what came of it.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 use psi_node::{
     budget::Budget,
     config::{Job, Overrides},
+    durable,
     fault::{Code, Fault},
     home::Home,
     input::{self, Loaded, Rejects},
@@ -18,7 +19,7 @@ use psi_node::{
 
 use tracing::{Instrument, field::Empty};
 
-use super::{job, print, process, progress::Bar};
+use super::{job, memory::Memory, print, process, progress::Bar};
 
 /// Rejected rows that are named one by one.
 const SHOWN_REJECTS: usize = 20;
@@ -45,11 +46,13 @@ pub(crate) struct Args {
     /// Another file for what is left out of the list, for this run
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
+    #[command(flatten)]
+    memory: Memory,
 }
 
 impl Args {
     pub(super) fn execute(&self, home: &Home, psi: &str) -> Result<(), Fault> {
-        let node = Node::open(home)?;
+        let node = self.memory.limit(Node::open(home)?);
         node.config().job(&self.job)?;
         let with = self.overrides()?;
         if self.dry_run { self.dry(&node, &with) } else { self.exchange(&node, &with, psi) }
@@ -82,16 +85,47 @@ impl Args {
         let job = config.job(&self.job)?.overridden(with);
         let job = &job.map_err(|reason| Fault::new(Code::Usage, reason))?;
         check_output(job)?;
-        let loaded = load(job)?;
+        let listed = Listed::of(node, job)?;
         let (now, key) = (node.now(), config.peer(&job.peer)?.key);
         let ledger = Index::open(node.home()).ledger(key, Ledger::since(job.zone(), now))?;
         let budget = Budget::of(&config, &job.peer, &ledger, now)?;
         let policy = policed(&self.job, job, &budget);
-        print::out(&disclosed(job, &loaded, &policy))?;
-        let items: Vec<u64> = loaded.lists.iter().map(|list| list.set.len() as u64).collect();
+        print::out(&disclosed(job, &listed, &policy))?;
+        let items: Vec<u64> = listed.lists.iter().map(|list| list.items).collect();
         job.terms().allow("our", &items)?;
         Request::smallest(&self.job, job).allow(&ledger, now)?;
-        rejected(&loaded.rejects, loaded.rows_read)
+        rejected(&listed.rejects, listed.rows_read)
+    }
+}
+
+/// What a run would work on.
+struct Listed {
+    rows_read: u64,
+    rejects: Rejects,
+    lists: Vec<OneListed>,
+}
+
+/// The identifiers of one key.
+struct OneListed {
+    items: u64,
+    duplicates: u64,
+    warnings: BTreeMap<&'static str, u64>,
+}
+
+impl Listed {
+    fn of(node: &Node, job: &Job) -> Result<Self, Fault> {
+        let (spec, folder) = (job.input.spec(), node.home().private());
+        let failed = |error: io::Error| Fault::new(Code::Storage, format!("{}: {error}", folder.display()));
+        durable::create_folder(&folder).map_err(failed)?;
+        let source = job.fitting(input::open(&spec, None)?)?;
+        let scratch = node.room().at(&folder);
+        let Loaded { lists, rows_read, rejects } =
+            input::load(source, &spec, &job.input.keys, &job.input.limits(), Some(&scratch))?;
+        let counted = lists.into_iter().map(|list| {
+            let (items, duplicates) = list.rows.count().map_err(failed)?;
+            Ok(OneListed { items, duplicates, warnings: list.warnings })
+        });
+        Ok(Self { rows_read, rejects, lists: counted.collect::<Result<_, Fault>>()? })
     }
 }
 
@@ -104,20 +138,14 @@ fn check_output(job: &Job) -> Result<(), Fault> {
     })
 }
 
-fn load(job: &Job) -> Result<Loaded, Fault> {
-    let spec = job.input.spec();
-    let source = job.fitting(input::open(&spec, None)?)?;
-    Ok(input::load(source, &spec, &job.input.keys, &job.input.limits())?)
-}
-
-fn disclosed(job: &Job, loaded: &Loaded, policy: &str) -> String {
+fn disclosed(job: &Job, listed: &Listed, policy: &str) -> String {
     let peer = print::printable(&job.peer);
-    let lists = || job.input.keys.iter().zip(&loaded.lists);
-    let mut facts = vec![fact("rows read", loaded.rows_read)];
-    facts.extend(left_out(&loaded.rejects));
+    let lists = || job.input.keys.iter().zip(&listed.lists);
+    let mut facts = vec![fact("rows read", listed.rows_read)];
+    facts.extend(left_out(&listed.rejects));
     facts.push(fact("duplicates", lists().map(|(_, list)| list.duplicates).sum()));
     facts.extend(warnings(lists().map(|(_, list)| &list.warnings)));
-    let items = lists().map(|(key, list)| (key.profile.id(), list.set.len() as u64));
+    let items = lists().map(|(key, list)| (key.profile.id(), list.items));
     let learned = match items.collect::<Vec<_>>().as_slice() {
         [(_, items)] => {
             facts.push(fact("items to send", *items));

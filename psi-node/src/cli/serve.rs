@@ -10,18 +10,20 @@ use psi_node::{
 };
 use tokio::net::TcpListener;
 
-use super::{notify, print, process};
+use super::{memory::Memory, notify, print, process};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Leave jobs that have a schedule to something else, such as timers of systemd
     #[arg(long)]
     no_schedule: bool,
+    #[command(flatten)]
+    memory: Memory,
 }
 
 impl Args {
     pub(super) fn execute(&self, home: &Home) -> Result<(), Fault> {
-        let node = Node::open(home)?;
+        let node = self.memory.limit(Node::open(home)?);
         process::block_on(serve(node, !self.no_schedule))
     }
 }

@@ -110,7 +110,7 @@ impl From<InputError> for Fault {
             InputError::TooManyRejects { .. } | InputError::TooManyBadCells { .. } => Code::TooManyRejects,
             InputError::Changed { .. } => Code::Changed,
             InputError::Read { source, .. } if SealError::of(source).is_some() => Code::State,
-            InputError::Copy { .. } => Code::Storage,
+            InputError::Copy { .. } | InputError::Scratch { .. } => Code::Storage,
             InputError::TooLongForSheet { .. } => Code::OutputFormat,
             _ => Code::Input,
         };

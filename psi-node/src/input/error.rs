@@ -42,6 +42,9 @@ pub enum InputError {
     /// The sealed copy can't be written.
     #[error("{}: the sealed copy can't be written: {source}", path.display())]
     Copy { path: PathBuf, source: io::Error },
+    /// A scratch file can't be written or read.
+    #[error("{}: scratch file: {source}", path.display())]
+    Scratch { path: PathBuf, source: io::Error },
     /// Size or time of the file differ before and after reading.
     #[error("{}: changed while it was read", path.display())]
     Changed { path: PathBuf },

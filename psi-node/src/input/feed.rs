@@ -105,7 +105,8 @@ impl Feed {
         while self.read(&mut block)? > 0 {}
         unchanged(&self.path, self.watched.as_ref())?;
         let copy = self.copy.take().expect("one was made above");
-        let copy = copy.into_reader(lasting).map_err(|source| not_copied(&self.path, source))?;
+        let copy = copy.into_reader(|file| if lasting { file.sync_all() } else { Ok(()) });
+        let copy = copy.map_err(|source| not_copied(&self.path, source))?;
         Ok(Whole { origin: Origin::Sealed(Box::new(copy)), watched: None, path: self.path })
     }
 

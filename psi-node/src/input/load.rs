@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use psi_core::identifier::{CanonicalSet, Remark, SetBuilder};
+use psi_core::identifier::Remark;
 
-use super::{InputError, Judge, Judgement, Key, Rejected, Row, RowFault, RowMap, Source, Spec};
+use super::gather::NotGathered;
+use super::{Gathered, InputError, Judge, Judgement, Key, Rejected, Row, RowFault, Source, Spec};
+use crate::scratch::Scratch;
 
 /// Bounds of [`load`].
 #[derive(Debug, Clone, Copy)]
@@ -37,12 +39,8 @@ pub struct Loaded {
 /// The identifiers of one type.
 #[derive(Debug)]
 pub struct LoadedList {
-    /// Themselves.
-    pub set: CanonicalSet,
-    /// Which item each row holds.
-    pub rows: RowMap,
-    /// Rows that hold an identifier of an earlier row.
-    pub duplicates: u64,
+    /// Themselves, in the order of the rows.
+    pub rows: Gathered,
     /// Rows that were accepted with a remark, by reason.
     pub warnings: BTreeMap<&'static str, u64>,
 }
@@ -84,14 +82,16 @@ impl Rejects {
     }
 }
 
-/// Reads a source to its end. The spec wants the columns of every key.
+/// Reads a source to its end. The spec wants the columns of every key. Identifiers stay in memory, or go into `scratch`.
 pub fn load(
     mut source: Box<dyn Source>,
     spec: &Spec,
     keys: &[Key],
     limits: &Limits,
+    scratch: Option<&Scratch>,
 ) -> Result<Loaded, InputError> {
-    let mut loading = Loading::new(spec, keys, limits);
+    let scratch = scratch.map(|scratch| scratch.shared(keys.len()));
+    let mut loading = Loading::new(spec, keys, limits, scratch.as_ref());
     while let Some(row) = source.row()? {
         loading.take(&row)?;
     }
@@ -110,12 +110,12 @@ struct Loading<'a> {
 }
 
 impl<'a> Loading<'a> {
-    fn new(spec: &'a Spec, keys: &'a [Key], limits: &'a Limits) -> Self {
+    fn new(spec: &'a Spec, keys: &'a [Key], limits: &'a Limits, scratch: Option<&Scratch>) -> Self {
         Self {
             spec,
             limits,
             judge: Judge::new(spec, keys, limits.strict),
-            keys: keys.iter().map(Filling::new).collect(),
+            keys: keys.iter().map(|key| Filling::new(key, scratch)).collect(),
             rows_read: 0,
             rejects: Rejects::default(),
         }
@@ -155,25 +155,22 @@ impl<'a> Loading<'a> {
 /// The list of one key while its rows come in.
 struct Filling<'a> {
     key: &'a Key,
-    builder: SetBuilder,
-    /// Rows that have no item here.
-    without: Vec<u32>,
+    rows: Gathered,
     refused: u64,
     first_refused: Option<(u64, RowFault)>,
     warnings: BTreeMap<&'static str, u64>,
 }
 
 impl<'a> Filling<'a> {
-    fn new(key: &'a Key) -> Self {
-        let (builder, without, warnings) = (SetBuilder::new(), Vec::new(), BTreeMap::new());
-        Self { key, builder, without, refused: 0, first_refused: None, warnings }
+    fn new(key: &'a Key, scratch: Option<&Scratch>) -> Self {
+        let (rows, warnings) = (Gathered::new(scratch.cloned()), BTreeMap::new());
+        Self { key, rows, refused: 0, first_refused: None, warnings }
     }
 
     fn take(&mut self, row: &Row<'_>, judgement: Judgement<'_>, spec: &Spec) -> Result<(), InputError> {
         match judgement {
             Judgement::Item(canonical, remark) => {
-                let full = |source| InputError::Full { path: spec.path.clone(), source };
-                self.builder.push(canonical).map_err(full)?;
+                self.rows.push(canonical).map_err(|error| not_gathered(spec, error))?;
                 if let Some(Remark { warning, .. }) = remark {
                     *self.warnings.entry(warning.reason()).or_default() += 1;
                 }
@@ -185,13 +182,13 @@ impl<'a> Filling<'a> {
                 self.first_refused.get_or_insert((row.line, fault));
             }
         }
-        self.without.push(row.ordinal);
+        self.rows.skip();
         Ok(())
     }
 
     /// A column of which too much is refused is the wrong one, however well the others read.
     fn enough_cells(&self, spec: &Spec, limits: &Limits) -> Result<(), InputError> {
-        let cells = self.refused + self.builder.len() as u64;
+        let cells = self.refused + self.rows.len();
         match self.first_refused {
             Some((line, fault)) if self.refused as f64 > limits.max_rejects * cells as f64 => {
                 Err(InputError::TooManyBadCells {
@@ -208,9 +205,15 @@ impl<'a> Filling<'a> {
     }
 
     fn finish(self) -> LoadedList {
-        let (set, items, duplicates) = self.builder.finish();
-        let rows = RowMap::new(items, self.without);
-        LoadedList { set, rows, duplicates: duplicates as u64, warnings: self.warnings }
+        LoadedList { rows: self.rows, warnings: self.warnings }
+    }
+}
+
+fn not_gathered(spec: &Spec, error: NotGathered) -> InputError {
+    let path = spec.path.clone();
+    match error {
+        NotGathered::Full(source) => InputError::Full { path, source },
+        NotGathered::Scratch(source) => InputError::Scratch { path, source },
     }
 }
 

@@ -162,6 +162,8 @@ impl Run<'_> {
                 list::settle(files.folder(), openable)?;
                 return Ok(finished);
             }
+            // Nothing was disclosed, and what is kept is what fills the disk.
+            Err(fault) if record.attempt.state == State::Agreed && fault.code == Code::Storage => fault,
             Err(fault) if record.kept && record.attempt.state != State::Unconfirmed => fault.of_kept_run(),
             Err(fault) => fault,
         };

@@ -9,10 +9,8 @@ use std::{
 };
 
 use psi_core::{
-    error::Error,
     evidence::{self, EvidenceChunk},
     key::Role,
-    mask::MaskedList,
     merkle,
     message::{Close, Message},
     session::{Answer, Exchange, JoinKeys, Outgoing, Received, Verified},
@@ -25,6 +23,7 @@ use crate::{
     clock::Clock,
     durable::{self, NewFile},
     fault::{Code, Fault},
+    masked::StoredList,
     pool::Pool,
     report::Progress,
     runs::storage,
@@ -38,12 +37,12 @@ enum Done {
     Verified(Verified),
 }
 
-type Task = Result<Result<(Done, JoinKeys), Error>, Fault>;
+type Task = Result<(Done, JoinKeys), Fault>;
 
 /// The steps of one session on this node's link and threads.
 pub(super) struct Steps<'a> {
     pub(super) exchange: Exchange,
-    pub(super) lists: Arc<Vec<MaskedList>>,
+    pub(super) lists: Arc<Vec<StoredList>>,
     pub(super) pool: &'a Pool,
     pub(super) progress: &'a dyn Progress,
     pub(super) evidence: Option<Evidence>,
@@ -115,13 +114,11 @@ impl Steps<'_> {
             Received::Close(close) => self.close = Some(close),
             Received::Evaluate(task) => {
                 let done = self.pool.run(move || task.run(&lists));
-                tasks.spawn(async { Ok(done.await?.map(|(answer, keys)| (Done::Answer(answer), keys))) });
+                tasks.spawn(async { done.await?.map(|(answer, keys)| (Done::Answer(answer), keys)) });
             }
             Received::Verify(task) => {
                 let done = self.pool.run(move || task.run(&lists));
-                tasks.spawn(async {
-                    Ok(done.await?.map(|(verified, keys)| (Done::Verified(verified), keys)))
-                });
+                tasks.spawn(async { done.await?.map(|(verified, keys)| (Done::Verified(verified), keys)) });
             }
         }
         Ok(())
@@ -129,7 +126,7 @@ impl Steps<'_> {
 
     fn take(&mut self, task: Result<Task, tokio::task::JoinError>) -> Result<(), Fault> {
         let task = task.map_err(|error| Fault::new(Code::Unexpected, error.to_string()))?;
-        let (done, keys) = task??;
+        let (done, keys) = task?;
         self.items_done += keys.keys.len() as u64;
         self.progress.done(self.items_done);
         if !self.checkpoints.has(&keys.chunk) {

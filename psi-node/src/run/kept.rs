@@ -4,7 +4,6 @@ use std::{fs, time::Duration};
 
 use psi_core::{
     key::{Role, SessionSeed},
-    mask::MaskedList,
     message::{ChainHead, Message},
     session::{Agreed, Closing, Committed, Common, Exchange},
     signature::Identity,
@@ -13,14 +12,16 @@ use psi_core::{
 use super::{
     checkpoint::Checkpoints,
     exchange::Evidence,
-    list::{Files, List},
+    list::{Files, List, MASKED},
 };
 use crate::{
     config::Job,
     fault::{Code, Fault},
     home::Home,
+    masked::StoredList,
     node::Node,
     runs::{Attempt, EVIDENCE, Runs, STATEMENT, State, TRANSCRIPT},
+    scratch::Room,
     seal::SealKey,
 };
 
@@ -221,17 +222,19 @@ impl Standing {
         self,
         private: Private,
         seal_key: &SealKey,
-    ) -> Result<(Self, SessionSeed, List, Vec<MaskedList>), Fault> {
+        room: &Room,
+    ) -> Result<(Self, SessionSeed, List, Vec<StoredList>), Fault> {
         let Private { files, seed, job, .. } = private;
-        let mut list = List::restore(files.clone(), seal_key, &job)?;
+        let mut list = List::restore(files.clone(), seal_key, &job, room)?;
         let agreed = match &self {
             Self::Committed(committed) => committed.agreed(),
             Self::Exchange(steps) => steps.exchange.agreed(),
             Self::Agreed(_) | Self::Closing(..) => return Ok((self, seed, list, Vec::new())),
         };
         let masked = |number: usize| {
-            let set = list.take_set(number)?;
-            files.masked(seal_key, &agreed.masking(number as u16), &set, &seed)
+            let (set, masking) = (list.take_set(number)?, agreed.masking(number as u16));
+            let key = masking.key(&seed, set.digest());
+            StoredList::open(files.place(seal_key, MASKED, masking.list), set.len(), key)
         };
         let lists = (0..agreed.ours().items.len()).map(masked).collect::<Result<Vec<_>, _>>()?;
         match &self {

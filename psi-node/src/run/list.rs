@@ -3,25 +3,25 @@
 //! | file | what | until |
 //! |---|---|---|
 //! | `rows` | the source's bytes as they were read; the result is made from them | both have signed, or the run is over |
+//! | scratch files without a name | canonical set; which rows hold its items; what else memory has no room for | their process ends |
 //! | `session` | seed, both Hellos; `commit`, `peer-commit`: both Commits; `job`: the configuration of the job | as `rows` |
 //! | `journal` | what the steps came to (journal.rs) | as `rows` |
-//! | `list`, `masked`, `opening` | canonical set; masked list; what opens it to an auditor | purged, if the terms say openable; else as `rows` |
+//! | `masked` | masked list | purged, if the terms say openable; else as `rows` |
+//! | `list`, `opening` | canonical set; what opens it to an auditor; only if the terms say openable | purged |
 //!
 //! A run with several lists has the last three for each: `list`, `list-1`, `list-2` and so on.
 
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{BufWriter, Read, Write},
+    io::Read,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use data_encoding::HEXLOWER;
 use psi_core::{
-    identifier::CanonicalSet,
     key::SessionSeed,
-    mask::{MaskedItem, MaskedList, Masking},
     message::{Hello, Message},
 };
 use zeroize::Zeroizing;
@@ -29,13 +29,16 @@ use zeroize::Zeroizing;
 use super::random;
 use crate::{
     config::Job,
-    durable::{self, NewFile},
+    durable,
     fault::{Code, Fault},
     home::{Home, file_name},
-    input::{self, Loaded, LoadedList, Rejects, RowMap, Source, Spec},
+    input::{self, Loaded, LoadedList, Rejects, RowMap, Source, Spec, StoredSet},
+    join::Bitmap,
+    masked::Place,
     output,
-    runs::{Attempt, AttemptRows, replace, storage},
-    seal::{self, Label, SealError, SealKey, SealedReader, SealedWriter},
+    runs::{Attempt, AttemptRows, replace, storage, unreadable},
+    scratch::{Room, Scratch},
+    seal::{self, Label, SealKey, SealedReader, SealedWriter},
 };
 
 const ROWS: &str = "rows";
@@ -44,14 +47,14 @@ const COMMIT: &str = "commit";
 const PEER_COMMIT: &str = "peer-commit";
 const JOB: &str = "job";
 const JOURNAL: &str = "journal";
-const LIST: &str = "list";
-const MASKED: &str = "masked";
-const OPENING: &str = "opening";
+pub(super) const LIST: &str = "list";
+pub(super) const MASKED: &str = "masked";
+pub(super) const OPENING: &str = "opening";
 
 /// What was read, one list a key, with its sealed copy.
 pub(super) struct List {
-    /// Taken out when they are masked: nothing needs them in memory after that.
-    sets: Vec<Option<CanonicalSet>>,
+    /// Taken out when they are masked: nothing needs them after that.
+    sets: Vec<Option<StoredSet>>,
     items: Vec<u64>,
     rows: Vec<RowMap>,
     counts: Counts,
@@ -117,28 +120,35 @@ impl List {
         name: &str,
         seal_key: &SealKey,
         job: &Job,
+        room: &Room,
         unsent: Option<&Path>,
     ) -> Result<Self, Fault> {
         let rows_id = random::<16>()?;
         let folder = home.private().join(format!("{}{}", unnamed(name), HEXLOWER.encode(&rows_id[..8])));
         durable::create_folder(&folder).map_err(|error| storage(&folder, &error))?;
         let files = Files { folder, rows_id: Arc::new(rows_id), run_id: String::new() };
-        let loaded = files.read(seal_key, job).map_err(|fault| match unsent {
+        let scratch = room.at(&files.folder);
+        let loaded = files.read(seal_key, job, &scratch).map_err(|fault| match unsent {
             Some(target) if fault.code == Code::TooManyRejects => {
                 files.with_rejects(fault, seal_key, job, target)
             }
             _ => fault,
         });
         let loaded = loaded.inspect_err(|_| remove(&files.folder))?;
-        Ok(Self::of(loaded, files, job))
+        Self::of(loaded, files, job, &scratch)
     }
 
-    fn push(&mut self, loaded: LoadedList) {
-        let LoadedList { set, rows, duplicates, warnings } = loaded;
-        self.items.push(set.len() as u64);
+    fn push(&mut self, loaded: LoadedList, scratch: &Scratch) -> Result<(), Fault> {
+        let LoadedList { rows, warnings } = loaded;
+        let filled = rows.len();
+        let sorted = rows.sort(scratch).map_err(|error| storage(&self.files.folder, &error));
+        let (set, rows) = sorted?;
+        let duplicates = filled - set.len();
+        self.items.push(set.len());
         self.sets.push(Some(set));
         self.rows.push(rows);
         self.counts.lists.push(ListCounts { duplicates, warnings });
+        Ok(())
     }
 
     /// Gives the sealed files the run's id.
@@ -165,14 +175,14 @@ impl List {
     }
 
     /// The canonical set of a list, for masking; there is none a second time.
-    pub(super) fn take_set(&mut self, list: usize) -> Result<CanonicalSet, Fault> {
+    pub(super) fn take_set(&mut self, list: usize) -> Result<StoredSet, Fault> {
         let set = self.sets.get_mut(list).and_then(Option::take);
         set.ok_or_else(|| Fault::new(Code::Unexpected, "the list was masked already"))
     }
 
-    /// Which items the rows hold, for each list.
-    pub(super) fn rows(&self) -> &[RowMap] {
-        &self.rows
+    /// The rows that hold one of these items of a list's set.
+    pub(super) fn rows_with(&mut self, list: usize, items: &Bitmap) -> Result<Bitmap, Fault> {
+        self.rows[list].matching(items).map_err(|error| storage(&self.files.folder, &error))
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -210,20 +220,20 @@ impl List {
     }
 
     /// The list of a run that goes on: the very rows that were read, read again from their sealed copy.
-    pub(super) fn restore(files: Files, seal_key: &SealKey, job: &Job) -> Result<Self, Fault> {
-        let spec = job.input.spec();
+    pub(super) fn restore(files: Files, seal_key: &SealKey, job: &Job, room: &Room) -> Result<Self, Fault> {
+        let (spec, scratch) = (job.input.spec(), room.at(&files.folder));
         let source = input::reopen(&spec, files.rows(seal_key)?)?;
-        let loaded = input::load(source, &spec, &job.input.keys, &job.input.limits())?;
-        Ok(Self::of(loaded, files, job))
+        let loaded = input::load(source, &spec, &job.input.keys, &job.input.limits(), Some(&scratch))?;
+        Self::of(loaded, files, job, &scratch)
     }
 
-    fn of(loaded: Loaded, files: Files, job: &Job) -> Self {
+    fn of(loaded: Loaded, files: Files, job: &Job, scratch: &Scratch) -> Result<Self, Fault> {
         let Loaded { lists, rows_read: read, rejects } = loaded;
         let counts = Counts { read, lists: Vec::new(), rejects };
         let (sets, items, rows, job) = (Vec::new(), Vec::new(), Vec::new(), job.clone());
         let mut list = Self { sets, items, rows, counts, files, job };
-        lists.into_iter().for_each(|loaded| list.push(loaded));
-        list
+        lists.into_iter().try_for_each(|loaded| list.push(loaded, scratch))?;
+        Ok(list)
     }
 }
 
@@ -237,14 +247,14 @@ impl Drop for List {
 }
 
 impl Files {
-    fn read(&self, seal_key: &SealKey, job: &Job) -> Result<Loaded, Fault> {
+    fn read(&self, seal_key: &SealKey, job: &Job, scratch: &Scratch) -> Result<Loaded, Fault> {
         let path = self.folder.join(ROWS);
         let file = durable::create_private(&path).map_err(|error| storage(&path, &error))?;
         let copy =
             SealedWriter::new(file, seal_key, self.rows_label()).map_err(|error| storage(&path, &error))?;
         let spec = job.input.spec();
         let source = job.fitting(input::open(&spec, Some(copy))?)?;
-        Ok(input::load(source, &spec, &job.input.keys, &job.input.limits())?)
+        Ok(input::load(source, &spec, &job.input.keys, &job.input.limits(), Some(scratch))?)
     }
 
     /// Writes every reject of the list that was read, and says where they are.
@@ -336,84 +346,30 @@ impl Files {
         String::from_utf8(job.to_vec()).map_err(|error| self.damaged(JOB, &error))
     }
 
-    /// A masked list, with its key made again from the seed.
-    pub(super) fn masked(
-        &self,
-        seal_key: &SealKey,
-        masking: &Masking,
-        set: &CanonicalSet,
-        seed: &SessionSeed,
-    ) -> Result<MaskedList, Fault> {
-        let what = Content { kind: MASKED, list: masking.list.into() };
-        let damaged = |error: &std::io::Error| self.damaged(&what.file(), error);
-        let mut reader = std::io::BufReader::new(self.reader(seal_key, what)?);
-        let mut items = Vec::with_capacity(set.len());
-        for _ in 0..set.len() {
-            let (mut element, mut item) = ([0; 32], [0; 4]);
-            reader
-                .read_exact(&mut element)
-                .and_then(|()| reader.read_exact(&mut item))
-                .map_err(|e| damaged(&e))?;
-            items.push(MaskedItem { element, item: u32::from_be_bytes(item) });
-        }
-        // The seal of the last segment is checked when its end is reached.
-        if reader.read(&mut [0]).map_err(|error| damaged(&error))? != 0 {
-            return Err(self.damaged(&what.file(), &"it has more items than the list"));
-        }
-        Ok(MaskedList { key: masking.key(set, seed), items, opening: None })
-    }
-
     fn rows(&self, seal_key: &SealKey) -> Result<SealedReader<File>, Fault> {
         let path = self.folder.join(ROWS);
-        let file = File::open(&path).map_err(|error| self.unreadable(ROWS, &error))?;
-        SealedReader::new(file, seal_key, self.rows_label()).map_err(|error| self.unreadable(ROWS, &error))
+        let file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
+        SealedReader::new(file, seal_key, self.rows_label()).map_err(|error| unreadable(&path, &error))
     }
 
     fn open(&self, seal_key: &SealKey, kind: &'static str) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        let (what, path) = (Content::of_run(kind), self.folder.join(kind));
         let mut content = Zeroizing::new(Vec::new());
-        let read = self.reader(seal_key, Content::of_run(kind))?.read_to_end(&mut content);
-        read.map(|_| content).map_err(|error| self.unreadable(kind, &error))
-    }
-
-    fn reader(&self, seal_key: &SealKey, what: Content) -> Result<SealedReader<File>, Fault> {
-        let owner = what.owner(&self.run_id);
-        let opened = File::open(self.folder.join(what.file()))
-            .and_then(|file| SealedReader::new(file, seal_key, what.label(&owner)));
-        opened.map_err(|error| self.unreadable(&what.file(), &error))
-    }
-
-    /// A file of a run that goes on has to be there and whole.
-    fn unreadable(&self, kind: &str, error: &std::io::Error) -> Fault {
-        let damaged = SealError::of(error).is_some() || error.kind() == std::io::ErrorKind::NotFound;
-        if damaged { self.damaged(kind, error) } else { storage(&self.folder.join(kind), error) }
+        let read = File::open(&path)
+            .and_then(|file| SealedReader::new(file, seal_key, what.label(&what.owner(&self.run_id))))
+            .and_then(|mut reader| reader.read_to_end(&mut content));
+        read.map(|_| content).map_err(|error| unreadable(&path, &error))
     }
 
     fn damaged(&self, kind: &str, error: &dyn std::fmt::Display) -> Fault {
         Fault::new(Code::State, format!("{}: {error}", self.folder.join(kind).display()))
     }
 
-    /// Seals the set, the masked list and what opens it.
-    pub(super) fn store_masked(
-        &self,
-        seal_key: &SealKey,
-        list: usize,
-        set: &CanonicalSet,
-        masked: &MaskedList,
-    ) -> Result<(), Fault> {
-        let of_list = |kind| Content { kind, list };
-        self.stream(seal_key, of_list(LIST), |out| set.write_to(out))?;
-        self.stream(seal_key, of_list(MASKED), |out| {
-            masked.items.iter().try_for_each(|masked| {
-                out.write_all(&masked.element)?;
-                out.write_all(&masked.item.to_be_bytes())
-            })
-        })?;
-        let Some(opening) = &masked.opening else { return Ok(()) };
-        let mut content = Zeroizing::new(Vec::new());
-        content.extend_from_slice(opening.list_seed.as_bytes());
-        content.extend_from_slice(opening.salt.as_bytes());
-        content.extend_from_slice(&opening.mask_proof);
-        self.store(seal_key, of_list(OPENING), &content)
+    /// Where a list's file of that kind is, and how it is sealed.
+    pub(super) fn place(&self, seal_key: &SealKey, kind: &'static str, list: u16) -> Place {
+        let what = Content { kind, list: list.into() };
+        let (path, owner) = (self.folder.join(what.file()), what.owner(&self.run_id).into_bytes());
+        Place { path, seal_key: seal_key.clone(), kind, owner }
     }
 
     fn store(&self, seal_key: &SealKey, what: Content, content: &[u8]) -> Result<(), Fault> {
@@ -422,23 +378,6 @@ impl Files {
         let sealed = seal::seal_bytes(seal_key, what.label(&owner), content)
             .map_err(|error| storage(&path, &error))?;
         replace(&path, &sealed)
-    }
-
-    fn stream(
-        &self,
-        seal_key: &SealKey,
-        what: Content,
-        write: impl FnOnce(&mut BufWriter<SealedWriter<NewFile>>) -> std::io::Result<()>,
-    ) -> Result<(), Fault> {
-        let path = self.folder.join(what.file());
-        let owner = what.owner(&self.run_id);
-        // Under its name it is whole, whoever else is still at it: the threads of a conversation that was cut may be.
-        let sealed = NewFile::create(&path).and_then(|file| {
-            let mut out = BufWriter::new(SealedWriter::new(file, seal_key, what.label(&owner))?);
-            write(&mut out)?;
-            out.into_inner().map_err(std::io::IntoInnerError::into_error)?.finish()?.commit_over()
-        });
-        sealed.map_err(|error| storage(&path, &error))
     }
 
     fn rows_label(&self) -> Label<'_> {

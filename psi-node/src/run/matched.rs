@@ -1,63 +1,69 @@
 //! Which rows of our list match, and by which of the job's keys.
 
-use psi_core::mask::MaskedList;
-
 use crate::{
     fault::Fault,
-    input::{Key, RowMap},
+    input::Key,
     join::{self, Bitmap, Sizes},
     journal::Finished,
+    masked::StoredList,
 };
 
 /// What the join found.
 pub(super) struct Matched {
-    /// Matching items of each list, by their place in the canonical set.
-    items: Vec<Bitmap>,
+    /// Identifiers that both have, of each list.
+    counts: Vec<u64>,
+    /// The rows that hold one of them, of each list.
+    rows: Vec<Bitmap>,
     /// What the result's column says, for each subset of the keys.
     names: Vec<String>,
 }
 
 impl Matched {
-    /// Joins each list of ours with the peer's.
+    /// Joins each list of ours with the peer's, with about so many bytes of memory; `rows` says which rows hold some items of
+    /// a list's set.
     pub(super) fn join(
-        lists: &[MaskedList],
+        lists: &[StoredList],
         journal: &Finished,
         sizes: &[Sizes],
         of: &[Key],
+        memory: u64,
+        mut rows: impl FnMut(usize, &Bitmap) -> Result<Bitmap, Fault>,
     ) -> Result<Self, Fault> {
-        let lists = lists.iter().zip(sizes).enumerate();
-        let items = lists.map(|(number, (list, sizes))| matching_items(list, journal, number as u16, *sizes));
-        Ok(Self { items: items.collect::<Result<_, _>>()?, names: names(of) })
+        let mut matched = Self { counts: Vec::new(), rows: Vec::new(), names: names(of) };
+        for (number, (list, sizes)) in lists.iter().zip(sizes).enumerate() {
+            let places = join::join(|| journal.keys(number as u16), *sizes, memory)?;
+            matched.counts.push(places.count() as u64);
+            // The join speaks of places in the masked list, the rows of places in the set.
+            matched.rows.push(rows(number, &list.set_items(&places)?)?);
+        }
+        Ok(matched)
     }
 
     /// Identifiers that both have, of each list.
-    pub(super) fn counts(&self) -> Vec<u64> {
-        self.items.iter().map(|items| items.count() as u64).collect()
+    pub(super) fn counts(&self) -> &[u64] {
+        &self.counts
     }
 
-    /// Whether the row matches by any key; `rows` are the maps of all lists.
-    pub(super) fn has(&self, rows: &[RowMap], row: u32) -> bool {
-        self.keys(rows, row) != 0
+    /// How many rows the list has.
+    pub(super) fn list_rows(&self) -> usize {
+        self.rows.first().map_or(0, Bitmap::len)
+    }
+
+    /// Whether the row matches by any key.
+    pub(super) fn has(&self, row: u32) -> bool {
+        self.keys(row) != 0
     }
 
     /// The keys by which the row matches, as the result names them.
-    pub(super) fn names(&self, rows: &[RowMap], row: u32) -> &str {
-        &self.names[self.keys(rows, row)]
+    pub(super) fn names(&self, row: u32) -> &str {
+        &self.names[self.keys(row)]
     }
 
     /// The keys by which the row matches: the first key is bit 0.
-    pub(super) fn keys(&self, rows: &[RowMap], row: u32) -> usize {
-        let lists = rows.iter().zip(&self.items).enumerate();
-        lists.fold(0, |subset, (list, (rows, items))| subset | usize::from(rows.is_among(row, items)) << list)
+    pub(super) fn keys(&self, row: u32) -> usize {
+        let lists = self.rows.iter().enumerate();
+        lists.fold(0, |subset, (list, rows)| subset | usize::from(rows.contains(row as usize)) << list)
     }
-}
-
-/// The join speaks of places in the masked list, the rows of places in the set.
-fn matching_items(list: &MaskedList, journal: &Finished, number: u16, sizes: Sizes) -> Result<Bitmap, Fault> {
-    let matched = join::join(|| journal.keys(number), sizes, u64::MAX)?;
-    let mut items = Bitmap::new(matched.len());
-    matched.iter().for_each(|index| items.insert(list.items[index].item as usize));
-    Ok(items)
 }
 
 fn names(keys: &[Key]) -> Vec<String> {

@@ -10,7 +10,6 @@ use std::{
 
 use psi_core::{
     key::SessionSeed,
-    mask::MaskedList,
     message::{Close, Message},
     session::{Agreed, Closing, Committed, Exchange, Signed},
 };
@@ -30,6 +29,7 @@ use crate::{
     fault::Fault,
     join::Sizes,
     journal,
+    masked::StoredList,
     report::Phase,
     runs::{self, Attempt, AttemptList, AttemptRows, Results, Runs, State},
 };
@@ -59,7 +59,9 @@ impl Run<'_> {
     ) -> Result<Finished, Fault> {
         let lists = Arc::new(self.mask(talk, &agreed, &mut list, &Arc::new(seed)).await?);
         let theirs = agreed.theirs().items.clone();
-        let (committed, commit) = agreed.commit(&lists, self.node.identity())?;
+        let (own, identity) = (lists.clone(), self.node.identity().clone());
+        let committed = self.node.pool().run(move || agreed.commit(&own, &identity));
+        let (committed, commit) = talk.meanwhile(async { committed.await? }, &AtomicU64::new(0), 0).await?;
         list.store_commit(self.node.seal_key(), &commit)?;
         record.charge(self, &theirs)?;
         talk.send(commit).await?;
@@ -72,7 +74,7 @@ impl Run<'_> {
         talk: &mut Talk,
         committed: Committed,
         list: List,
-        lists: Arc<Vec<MaskedList>>,
+        lists: Arc<Vec<StoredList>>,
         record: &mut Record,
     ) -> Result<Finished, Fault> {
         let message = talk.receive().await?;
@@ -111,7 +113,7 @@ impl Run<'_> {
         self.progress.phase(Phase::Exchanging, items);
         let mut steps = Steps {
             exchange,
-            lists: lists.clone(),
+            lists,
             pool: self.node.pool(),
             progress: &*self.progress,
             evidence,
@@ -125,7 +127,7 @@ impl Run<'_> {
             return Err(fault);
         }
         self.progress.phase(Phase::Closing, 0);
-        let Steps { exchange, checkpoints, close: early, .. } = steps;
+        let Steps { exchange, checkpoints, close: early, lists, .. } = steps;
         let journal = checkpoints.finish().await?;
         let counts = list.counts();
         let matches = match matches {
@@ -175,7 +177,7 @@ impl Run<'_> {
         agreed: &Agreed,
         list: &mut List,
         seed: &Arc<SessionSeed>,
-    ) -> Result<Vec<MaskedList>, Fault> {
+    ) -> Result<Vec<StoredList>, Fault> {
         let of = agreed.ours().items.iter().sum();
         self.progress.phase(Phase::Masking, of);
         let (done, mut before, mut lists) = (Arc::new(AtomicU64::new(0)), 0, Vec::new());
@@ -184,12 +186,12 @@ impl Run<'_> {
             let set = list.take_set(number)?;
             let (counted, progress, seed) = (done.clone(), self.progress.clone(), seed.clone());
             let (files, seal_key) = (list.files(), self.node.seal_key().clone());
+            let scratch = self.node.room().at(files.folder());
             let work = self.node.pool().run(move || {
-                let masked = masking.run(&set, &seed, &|items| {
+                files.mask(&seal_key, &masking, &seed, set, &scratch, &|items| {
                     counted.store(before + items, Ordering::Relaxed);
                     progress.done(before + items);
-                });
-                files.store_masked(&seal_key, number, &set, &masked).map(|()| masked)
+                })
             });
             lists.push(talk.meanwhile(async { work.await? }, &done, of).await?);
             before += items;
@@ -200,8 +202,8 @@ impl Run<'_> {
     /// Finds the matches of each list, and writes what the run leaves: what became of the rows, and how many matches.
     async fn join(
         &self,
-        list: List,
-        lists: Arc<Vec<MaskedList>>,
+        mut list: List,
+        mut lists: Arc<Vec<StoredList>>,
         journal: journal::Finished,
         attempt: &Attempt,
     ) -> Result<(AttemptRows, Vec<u64>), Fault> {
@@ -209,10 +211,16 @@ impl Run<'_> {
         let writer = Writer { home, seal_key, peer: self.peer.key, attempt: attempt.clone() };
         let of_list = |list: &AttemptList| Sizes { ours: list.items_ours, theirs: list.items_theirs };
         let sizes: Vec<_> = attempt.lists.iter().map(of_list).collect();
+        let memory = self.node.room().memory;
         let work = self.node.pool().run(move || {
-            let matched = Matched::join(&lists, &journal, &sizes, &list.job().input.keys)?;
+            // The steps are done with them: what the join looks up is in their files.
+            Arc::get_mut(&mut lists).into_iter().flatten().for_each(StoredList::evict);
+            let keys = list.job().input.keys.clone();
+            let matched = Matched::join(&lists, &journal, &sizes, &keys, memory, |number, items| {
+                list.rows_with(number, items)
+            })?;
             let rows = writer.write(&list, &matched)?;
-            Ok((rows, matched.counts()))
+            Ok((rows, matched.counts().to_vec()))
         });
         work.await?
     }
@@ -247,7 +255,7 @@ impl Run<'_> {
 pub(super) struct Ready {
     pub(super) exchange: Exchange,
     pub(super) list: List,
-    pub(super) lists: Arc<Vec<MaskedList>>,
+    pub(super) lists: Arc<Vec<StoredList>>,
     pub(super) evidence: Option<Evidence>,
     pub(super) checkpoints: Checkpoints,
     /// Of a run that we have signed, and that goes back for a peer that is behind.

@@ -197,8 +197,8 @@ impl Run<'_> {
         {
             talk.send(commit).await?;
         }
-        let seal_key = self.node.seal_key().clone();
-        let read = self.node.pool().run(move || standing.with_lists(private, &seal_key));
+        let (seal_key, room) = (self.node.seal_key().clone(), self.node.room().clone());
+        let read = self.node.pool().run(move || standing.with_lists(private, &seal_key, &room));
         let (standing, seed, list, lists) = talk.meanwhile(async { read.await? }, &0.into(), 0).await?;
         let lists = Arc::new(lists);
         match standing {

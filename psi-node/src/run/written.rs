@@ -7,7 +7,7 @@ use super::{list::List, matched::Matched, random};
 use crate::{
     fault::Fault,
     home::Home,
-    input::{Judgement, RowMap},
+    input::Judgement,
     join::Bitmap,
     known::{Imprint, Known, Memory},
     output::{self, Extra, Shape},
@@ -39,12 +39,12 @@ impl Writer {
         let Attempt { run_id, output, rejects, only_new, .. } = &self.attempt;
         let (job, spec) = (list.job(), list.job().input.spec());
         let fresh = only_new.then(|| self.fresh(list, matched)).transpose()?;
-        let names = |row| matched.names(list.rows(), row);
+        let names = |row| matched.names(row);
         let extra = job.input.matched_column().map(|name| Extra { name, cell: &names });
         let shape = Shape { extra: extra.as_slice(), ..job.shape() };
         let keep = |row| match &fresh {
             Some(fresh) => fresh.rows.contains(row as usize),
-            None => matched.has(list.rows(), row),
+            None => matched.has(row),
         };
         let prepared = output::prepare(output, run_id, list.reopen(&spec, &self.seal_key)?, &shape, keep)?;
         if let Some(rejects) = rejects {
@@ -67,10 +67,10 @@ impl Writer {
         let (spec, profile) = (input.spec(), |key: usize| &input.keys[key].profile);
         let mut rows = list.reopen(&spec, seal_key)?;
         let mut judge = input.judge(&spec);
-        let mut fresh = Bitmap::new(list.rows().first().map_or(0, RowMap::len));
+        let mut fresh = Bitmap::new(matched.list_rows());
         let (mut imprints, mut matching) = (Vec::<Imprint>::new(), 0);
         while let Some(row) = rows.row()? {
-            let by = matched.keys(list.rows(), row.ordinal);
+            let by = matched.keys(row.ordinal);
             if by == 0 {
                 continue;
             }
