@@ -158,7 +158,7 @@ impl Command {
             Self::Job(command) => command.execute(&global.home()),
             Self::List(command) => command.execute(),
             Self::Run(args) => args.execute(&global.home(), &global.psi()),
-            Self::Runs(command) => command.execute(&global.home()),
+            Self::Runs(command) => command.execute(&global.home(), &global.psi()),
             Self::Budget(command) => command.execute(&global.home()),
             Self::Doctor(args) => args.execute(&global.home()),
             Self::Schedule(command) => command.execute(&global.home()),

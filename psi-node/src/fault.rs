@@ -102,6 +102,12 @@ table! {
     PeerFile 15 "peer-file" 4 Internal Never
         "the file is not what `psi peer export` wrote"
         "ask the peer to export it again";
+    NoSuchRun 16 "no-such-run" 4 Internal Never
+        "no run of that id is recorded here"
+        "look at `psi runs list`";
+    RunEnded 17 "run-ended" 4 Internal Never
+        "the run is not unfinished"
+        "look at `psi runs show`; `psi run` begins a new one";
     Input 20 "input-unreadable" 5 Internal Never
         "the list can't be opened or read"
         "check path, kind and permissions";

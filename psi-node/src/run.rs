@@ -45,7 +45,7 @@ use self::{kept::Kept, lease::Lease, list::List, talk::Talk};
 pub use self::{
     lease::{Holder, holder},
     stop::Conversations,
-    unfinished::{cancel, expire, give_up},
+    unfinished::{cancel, expire, give_up, resume},
 };
 use crate::{
     config::{Job, Overrides, Peer},
@@ -82,33 +82,35 @@ pub async fn call_with(
     progress: Arc<dyn Progress>,
 ) -> Result<Summary, Fault> {
     node.config().job(job)?;
-    let run = Run::claim(node, job, Lease::to_call(node, job)?, progress)?.overridden(with)?;
-    if let Some(finished) = run.finish_signed()? {
-        let summary = run.summary(finished, [0, 0]);
-        return run.offered(Ok(summary)).await;
-    }
-    if let Some(id) = run.unfinished()? {
-        if *with != Overrides::default() {
-            tracing::warn!(run = id, "the unfinished run goes on as it began, whatever is asked for now");
-        }
-        match run.go_on(&id).await {
-            Err(fault)
-                if run.unfinished()?.is_none() && matches!(fault.code, Code::SessionOver | Code::SetBack) =>
-            {
-                tracing::warn!(run = id, %fault, "the unfinished run can't go on: a new session begins");
-            }
-            result => return run.offered(result).await,
-        }
-    }
-    run.may_begin()?;
-    let result = match run.begin().await {
-        Err(fault) if fault.resumable => match run.unfinished()? {
-            Some(id) => run.persist(&id, fault).await,
-            None => Err(fault),
-        },
-        result => result,
-    };
-    run.offered(result).await
+    let run = Run::claim(node, job, Lease::to_call(node, job)?, progress)?;
+    run.overridden(with)?.carry_out(with).await
+}
+
+/// A moment at which a job was due, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// When.
+    pub due: u64,
+    /// What began earlier belongs to an earlier moment.
+    pub since: u64,
+    /// When it is due again.
+    pub next: u64,
+}
+
+/// Runs a job that was due: as [`call`], but an unfinished run of an earlier moment is given up, and tries end when the job is
+/// due again.
+///
+/// # Errors
+/// As [`call`].
+pub async fn call_due(
+    node: &Node,
+    job: &str,
+    moment: Moment,
+    progress: Arc<dyn Progress>,
+) -> Result<Summary, Fault> {
+    node.config().job(job)?;
+    let run = Run::claim(node, job, Lease::to_call(node, job)?, progress)?;
+    Run { moment: Some(moment), ..run }.carry_out(&Overrides::default()).await
 }
 
 /// Answers a peer that called; `None` if it only wanted to see the statement of a run that is finished here.
@@ -184,6 +186,8 @@ struct Run<'a> {
     started: Duration,
     /// The date then, in the job's time zone.
     date: String,
+    /// When it was due, if its schedule started it.
+    moment: Option<Moment>,
     lease: Mutex<Lease>,
 }
 
@@ -196,7 +200,48 @@ impl<'a> Run<'a> {
         list::remove_unnamed(node.home(), name);
         let (job_name, started) = (name.to_owned(), node.clock().monotonic());
         let date = job.zone().date(node.now());
-        Ok(Self { node, job_name, job, peer, progress, started, date, lease: Mutex::new(lease) })
+        let lease = Mutex::new(lease);
+        Ok(Self { node, job_name, job, peer, progress, started, date, moment: None, lease })
+    }
+
+    /// Goes on with the unfinished run of the job, or begins a new one.
+    async fn carry_out(&self, with: &Overrides) -> Result<Summary, Fault> {
+        if let Some(finished) = self.finish_signed()?
+            && !self.is_earlier(&finished.attempt)
+        {
+            return self.offered(Ok(self.summary(finished, [0, 0]))).await;
+        }
+        if let Some(id) = self.unfinished()? {
+            if *with != Overrides::default() {
+                tracing::warn!(run = id, "the unfinished run goes on as it began, whatever is asked for now");
+            }
+            match self.go_on(&id).await {
+                Err(fault)
+                    if self.unfinished()?.is_none()
+                        && matches!(fault.code, Code::SessionOver | Code::SetBack) =>
+                {
+                    tracing::warn!(run = id, %fault, "the unfinished run can't go on: a new session begins");
+                }
+                result => return self.offered(result).await,
+            }
+        }
+        self.may_begin()?;
+        let result = match self.begin().await {
+            Err(fault) if fault.resumable => match self.unfinished()? {
+                Some(id) => self.persist(&id, fault).await,
+                None => Err(fault),
+            },
+            result => result,
+        };
+        self.offered(result).await
+    }
+
+    /// For how long a peer that is lost is called again.
+    fn patience(&self) -> Duration {
+        let minutes = Duration::from_secs(u64::from(self.job.retry_minutes) * 60);
+        self.moment.map_or(minutes, |moment| {
+            minutes.min(Duration::from_secs(moment.next.saturating_sub(self.node.now())))
+        })
     }
 
     fn overridden(self, with: &Overrides) -> Result<Self, Fault> {

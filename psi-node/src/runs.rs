@@ -421,6 +421,16 @@ impl Attempts {
         }
     }
 
+    /// The record of the run that somebody named.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchRun`] if there is none, [`Code::State`] if it can't be read.
+    pub fn named(&self, run_id: &str) -> Result<Attempt, Fault> {
+        let named = !run_id.contains('/');
+        let attempt = if named { self.read(run_id)? } else { None };
+        attempt.ok_or_else(|| Fault::new(Code::NoSuchRun, format!("no run {run_id:?}")))
+    }
+
     /// The attempts of a job that something may come of yet, oldest first.
     ///
     /// # Errors

@@ -5,7 +5,8 @@
 //! runs is never started again. `schedules/` remembers what was settled, so that a new job is first due after it was added.
 //!
 //! A run that failed before it disclosed anything, for a reason that may pass, is tried again within the next hours. One that
-//! disclosed something is not: that would be another disclosure.
+//! disclosed something and is kept is gone on with, until the job is due again: then it is given up, and the next one begins.
+//! One that can't go on is not tried again: that would be another disclosure.
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
@@ -20,16 +21,17 @@ use crate::{
     home::file_name,
     node::Node,
     report::Summary,
-    run,
-    runs::{State, storage},
+    run::{self, Moment},
+    runs::{Attempt, State, storage},
     schedule::{Schedule, jitter},
     store::Index,
 };
 
 /// The longest nap: then clock and configuration are looked at again.
 const NAP: Duration = Duration::from_secs(10);
+const HOUR: u64 = 3600;
 /// How long after it was due a run is tried again, and how soon.
-const PATIENCE: u64 = 6 * 3600;
+const PATIENCE: u64 = 6 * HOUR;
 const FIRST_DELAY: u64 = 60;
 const LONGEST_DELAY: u64 = 30 * 60;
 /// How far apart the partners' clocks may be: so much earlier than due, a run is the one that was due.
@@ -93,10 +95,15 @@ struct Again {
 /// One run that was started.
 struct Ended {
     name: String,
-    due: u64,
-    /// When it was started, by the wall clock.
-    started: u64,
+    moment: Moment,
     result: Result<Summary, Fault>,
+}
+
+/// What belongs to the moment at which a job was due.
+fn moment(job: &Job, schedule: &Schedule, due: u64) -> Moment {
+    let before = schedule.latest(job.zone(), due.saturating_sub(1)).unwrap_or(0);
+    let next = schedule.next(job.zone(), due).unwrap_or(u64::MAX);
+    Moment { due, since: due - SKEW.min((due - before) / 2), next }
 }
 
 struct Scheduler {
@@ -144,7 +151,7 @@ impl Scheduler {
                 continue;
             }
             match self.next(name, job, schedule, now) {
-                Ok(Some(Next::Run(due))) => self.start(name, due, now),
+                Ok(Some(Next::Run(due))) => self.start(name, moment(job, schedule, due)),
                 Ok(Some(Next::Wait(at))) => nap = nap.min(Duration::from_secs(at.saturating_sub(now).max(1))),
                 Ok(None) => {}
                 Err(fault) => {
@@ -159,7 +166,7 @@ impl Scheduler {
         let memory = self.memory(name, job, schedule, now)?;
         let found = next(schedule, job, memory.settled, now, |due| start(&self.node, name, job, due));
         let Some(Next::Run(due)) = found else { return Ok(found) };
-        if self.is_done(name, job, schedule, due)? {
+        if is_done(&self.runs(name, moment(job, schedule, due))?) {
             self.settle(Memory { settled: due, failures: 0, ..memory })?;
             tracing::info!(job = name, "a run since it was due has done it");
             return Ok(None);
@@ -170,25 +177,22 @@ impl Scheduler {
         }
     }
 
-    /// Whether a complete run, of whichever side's call, belongs to that moment.
-    fn is_done(&self, name: &str, job: &Job, schedule: &Schedule, due: u64) -> Result<bool, Fault> {
-        let before = schedule.latest(job.zone(), due.saturating_sub(1)).unwrap_or(0);
-        let since = due - SKEW.min((due - before) / 2);
-        let newest = Index::open(self.node.home()).newest(Some(name), 20)?;
-        Ok(newest.iter().any(|run| {
-            matches!(run.state, State::Complete | State::Unconfirmed) && run.committed >= Some(since)
-        }))
+    /// What was disclosed for that moment, by whichever side's call, newest first.
+    fn runs(&self, name: &str, moment: Moment) -> Result<Vec<Attempt>, Fault> {
+        let mut newest = Index::open(self.node.home()).newest(Some(name), 20)?;
+        newest.retain(|run| run.committed >= Some(moment.since));
+        Ok(newest)
     }
 
-    fn start(&mut self, name: &str, due: u64, now: u64) {
-        tracing::info!(job = name, due = crate::runs::time(due), "a scheduled run starts");
+    fn start(&mut self, name: &str, moment: Moment) {
+        tracing::info!(job = name, due = crate::runs::time(moment.due), "a scheduled run starts");
         self.names.push(name.to_owned());
         let (node, job) = (self.node.clone(), name.to_owned());
         let span = tracing::info_span!("scheduled", job = name);
         let run = async move {
-            let result = run::call(&node, &job, node.watch().progress(&node)).await;
+            let result = run::call_due(&node, &job, moment, node.watch().progress(&node)).await;
             node.watch().ended(&result.clone().map(Some));
-            Ended { name: job, due, started: now, result }
+            Ended { name: job, moment, result }
         };
         self.running.spawn(run.instrument(span));
     }
@@ -206,6 +210,15 @@ impl Scheduler {
                 tracing::info!(job = ended.name, run, matches, "scheduled run complete");
                 self.succeeded(&ended, job, schedule)
             }
+            // Nothing is settled: a node that starts again goes on with it.
+            Err(fault) if fault.code == Code::Terminated => {
+                tracing::info!(
+                    job = ended.name,
+                    kept = fault.resumable,
+                    "the scheduled run was stopped with the node"
+                );
+                return;
+            }
             Err(fault) => self.failed(&ended, fault, job, schedule).await,
         };
         if let Err(fault) = concluded {
@@ -216,7 +229,7 @@ impl Scheduler {
     fn succeeded(&mut self, ended: &Ended, job: &Job, schedule: &Schedule) -> Result<(), Fault> {
         self.again.remove(&ended.name);
         let memory = self.memory(&ended.name, job, schedule, self.node.now())?;
-        self.settle(Memory { settled: ended.due, failures: 0, ..memory })
+        self.settle(Memory { settled: ended.moment.due, failures: 0, ..memory })
     }
 
     async fn failed(
@@ -227,49 +240,45 @@ impl Scheduler {
         schedule: &Schedule,
     ) -> Result<(), Fault> {
         let (name, now) = (&ended.name, self.node.now());
-        if self.try_again(ended, fault, job, schedule, now)? {
+        let runs = self.runs(name, ended.moment)?;
+        if is_done(&runs) {
+            return self.succeeded(ended, job, schedule);
+        }
+        if self.try_again(ended, fault, &runs, job, now) {
             return Ok(());
         }
         self.again.remove(name);
         let memory = self.memory(name, job, schedule, now)?;
         let failures = memory.failures.saturating_add(1);
-        self.settle(Memory { settled: ended.due, failures, ..memory })?;
+        self.settle(Memory { settled: ended.moment.due, failures, ..memory })?;
         // What nobody may try again is not left for another night.
         if failures >= ALARM || matches!(fault.exit(), 7 | 9 | 13) {
             tracing::error!(job = name, code = %fault.code, %fault, failures, "scheduled runs fail");
-            let run = self.run_since(name, ended.started)?.unwrap_or_default();
-            tell(job, name, &run, fault).await;
+            let run = runs.first().map_or("", |run| &run.run_id);
+            tell(job, name, run, fault).await;
         } else {
             tracing::warn!(job = name, code = %fault.code, %fault, "the scheduled run failed");
         }
         Ok(())
     }
 
-    fn try_again(
-        &mut self,
-        ended: &Ended,
-        fault: &Fault,
-        job: &Job,
-        schedule: &Schedule,
-        now: u64,
-    ) -> Result<bool, Fault> {
-        let tries =
-            self.again.get(&ended.name).filter(|again| again.due == ended.due).map_or(0, |again| again.tries);
+    /// Plans another try, if one may help and is no further disclosure: nothing was disclosed, or what was can go on.
+    fn try_again(&mut self, ended: &Ended, fault: &Fault, runs: &[Attempt], job: &Job, now: u64) -> bool {
+        let Moment { due, next, .. } = ended.moment;
+        let before = self.again.get(&ended.name).filter(|again| again.due == due);
+        let tries = before.map_or(0, |again| again.tries);
         let delay = (FIRST_DELAY << tries.min(10)).min(LONGEST_DELAY);
-        let over = schedule.next(job.zone(), ended.due).unwrap_or(u64::MAX).min(ended.due + PATIENCE);
-        let passes = fault.code.row().retry == Retry::Later && now + delay < over;
-        if !passes || self.run_since(&ended.name, ended.started)?.is_some() {
-            return Ok(false);
+        let patience = match runs {
+            [] => PATIENCE,
+            _ => PATIENCE.max(u64::from(job.resume_within_hours) * HOUR),
+        };
+        let passes = fault.code.row().retry == Retry::Later && now + delay < next.min(due + patience);
+        if !passes || runs.iter().any(|run| !run.state.is_open()) {
+            return false;
         }
-        tracing::warn!(job = ended.name, code = %fault.code, %fault, seconds = delay, "the scheduled run is tried again");
-        self.again.insert(ended.name.clone(), Again { due: ended.due, tries: tries + 1, at: now + delay });
-        Ok(true)
-    }
-
-    /// The newest run of the job that has disclosed something since then.
-    fn run_since(&self, name: &str, started: u64) -> Result<Option<String>, Fault> {
-        let newest = Index::open(self.node.home()).newest(Some(name), 20)?;
-        Ok(newest.into_iter().find(|run| run.committed >= Some(started)).map(|run| run.run_id))
+        tracing::warn!(job = ended.name, code = %fault.code, %fault, seconds = delay, kept = !runs.is_empty(), "the scheduled run is tried again");
+        self.again.insert(ended.name.clone(), Again { due, tries: tries + 1, at: now + delay });
+        true
     }
 
     /// What is remembered of the job; a schedule that is new or changed is settled up to now.
@@ -297,6 +306,11 @@ impl Scheduler {
     fn path(&self, name: &str) -> PathBuf {
         self.node.home().schedules().join(format!("{}.json", file_name(name)))
     }
+}
+
+/// Whether one of these runs is complete.
+fn is_done(runs: &[Attempt]) -> bool {
+    runs.iter().any(|run| matches!(run.state, State::Complete | State::Unconfirmed))
 }
 
 /// Runs the job's `on_failure`, without a shell and for a bounded time.

@@ -1,7 +1,7 @@
 //! The listening node: answers partners, reissues its certificate, and takes changes of its configuration.
 
 use std::{
-    future::Future,
+    future::{Future, pending},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -9,7 +9,7 @@ use std::{
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{oneshot, watch},
     time,
 };
 use tracing::{Instrument, field::Empty};
@@ -17,7 +17,7 @@ use tracing::{Instrument, field::Empty};
 use crate::{
     fault::{Code, Fault},
     link::{
-        Link,
+        Link, Settings,
         grpc::{self, Handler, Pong, Status},
     },
     node::{Node, SOFTWARE},
@@ -31,6 +31,8 @@ const REISSUE: Duration = Duration::from_secs(24 * 60 * 60);
 const NAP: Duration = Duration::from_secs(60);
 /// How often the configuration file is looked at for changes.
 const LOOK: Duration = Duration::from_secs(2);
+/// Time for what was asked to stop to tell its peer and to put things in order.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Answers partners, as [`answer`], and runs what is due; what runs when `shutdown` is ready has as long as a session.
 ///
@@ -43,23 +45,27 @@ pub async fn serve(
 ) -> Result<(), Fault> {
     let (stop, stopping) = watch::channel(false);
     let mut scheduler = tokio::spawn(scheduler::run(node.clone(), stopping));
-    let (drain, asked) = (node.settings().drain, OnceLock::new());
+    let asked = OnceLock::new();
     let stopped = async {
         shutdown.await;
         let _ = asked.set(time::Instant::now());
         let _ = stop.send(true);
     };
-    let served = answer(node, listener, stopped).await;
+    let served = answer(node.clone(), listener, stopped).await;
     let _ = stop.send(true);
-    let left = drain.saturating_sub(asked.get().map_or(drain, time::Instant::elapsed));
-    if time::timeout(left, &mut scheduler).await.is_err() {
-        tracing::warn!("scheduled runs are cut");
-        scheduler.abort();
+    let end = *asked.get_or_init(time::Instant::now) + node.settings().drain;
+    if time::timeout_at(end, &mut scheduler).await.is_err() {
+        farewell(&node);
+        if time::timeout_at(end + FAREWELL, &mut scheduler).await.is_err() {
+            tracing::warn!("scheduled runs are cut");
+            scheduler.abort();
+        }
     }
     served
 }
 
-/// Answers partners until `shutdown` is ready; open sessions then have seven seconds to end, and it returns within ten.
+/// Answers partners until `shutdown` is ready; open sessions then have seven seconds to end, the others are asked to, and it
+/// returns within ten.
 ///
 /// # Errors
 /// [`Code::Unexpected`] if serving ends by itself.
@@ -70,9 +76,29 @@ pub async fn answer(
 ) -> Result<(), Fault> {
     let upkeep = tokio::spawn(upkeep(node.clone()));
     let answering = Arc::new(Answering(node.clone()));
-    let served = grpc::serve(listener, node.tls(), answering, node.settings(), shutdown).await;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = async {
+        shutdown.await;
+        drop(stop);
+    };
+    let late = async {
+        let _ = stopped.await;
+        time::sleep(node.settings().drain).await;
+        farewell(&node);
+        pending().await
+    };
+    let settings = Settings { drain: node.settings().drain + FAREWELL, ..*node.settings() };
+    let served = tokio::select! {
+        served = grpc::serve(listener, node.tls(), answering, &settings, shutdown) => served,
+        never = late => never,
+    };
     upkeep.abort();
     served.map_err(|error| Fault::new(Code::Unexpected, error.to_string()))
+}
+
+/// Whatever is under way ends, and tells its peer why; runs are kept.
+fn farewell(node: &Node) {
+    node.conversations().stop(&Fault::new(Code::Terminated, "the node was asked to stop"));
 }
 
 /// What happens by the clock and on SIGHUP.

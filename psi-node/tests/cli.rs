@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+#[path = "cli/held.rs"]
+mod held;
+
 use std::{
     fs::{self, OpenOptions},
     io::{BufRead, BufReader, Read, Write},
@@ -17,6 +20,9 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use psi_node::fault::Code;
+
+use self::held::Held;
 
 #[test]
 fn commands() {
@@ -267,6 +273,64 @@ fn a_run_does_once_what_its_flags_say_and_a_removed_job_leaves_nothing_known() {
     assert!(child.wait().unwrap().success());
     // The called side keeps to its own configuration.
     assert_eq!(fs::read_to_string(b.path().join("out.csv")).unwrap(), "phone\n13900000001\n");
+}
+
+/// Two homes with a job of 3,000 numbers each, half of them shared, and the second one's node as it is held.
+fn held(frames: usize) -> (tempfile::TempDir, tempfile::TempDir, Held) {
+    let (a, b) = (node("bank-a"), node("bank-b"));
+    introduce(a.path(), b.path(), None);
+    for (home, peer, first) in [(a.path(), "bank-b", 0), (b.path(), "bank-a", 1500)] {
+        let list = home.join("list.csv");
+        let numbers = (first..first + 3000).map(|number| format!("1390000{number:04}\n"));
+        fs::write(&list, format!("phone\n{}", numbers.collect::<String>())).unwrap();
+        if peer == "bank-a" {
+            add_job(home, peer, &["--input", list.to_str().unwrap()]);
+        }
+    }
+    let partner = Held::serve(b.path(), frames);
+    introduce(b.path(), a.path(), Some(&partner.address.to_string()));
+    add_job(a.path(), "bank-b", &["--input", a.path().join("list.csv").to_str().unwrap()]);
+    (a, b, partner)
+}
+
+/// The one record of an attempt.
+fn attempt(home: &Path) -> serde_json::Value {
+    let listed = output(home, &["runs", "list", "--json"]);
+    serde_json::from_slice(&listed.stdout).unwrap()
+}
+
+#[test]
+fn a_run_that_is_asked_to_stop_tells_its_peer_and_goes_on_where_it_was() {
+    for (asked, status, named) in
+        [(Signal::SIGTERM, 143, "the program was asked to stop"), (Signal::SIGINT, 130, "was interrupted")]
+    {
+        let (a, b, partner) = held(60);
+        let child = psi(a.path()).args(["run", "agents"]).stderr(Stdio::piped()).spawn().unwrap();
+        partner.reached.recv().unwrap();
+        signal(&child, asked);
+        let stopped = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(stopped.stderr).unwrap();
+        assert_eq!(stopped.status.code(), Some(status), "{stderr}");
+        assert!(stderr.contains("the run is kept"), "{stderr}");
+        let told = partner.ended.recv().unwrap().unwrap_err();
+        assert_eq!((told.code, told.resumable), (Code::Cut, true));
+        assert!(told.message.contains(named), "{told}");
+        let kept = attempt(a.path());
+        assert_eq!(
+            (&kept["state"], a.path().join("out.csv").exists()),
+            (&"committed".into(), false),
+            "{kept}"
+        );
+
+        let again = output(a.path(), &["run", "agents", "--json"]);
+        assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+        let summary: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+        assert_eq!((&summary["resumed"], &summary["matches"]), (&1.into(), &1500.into()));
+        assert_eq!(summary["run_id"], kept["run_id"]);
+        assert!(partner.resumed.recv().unwrap() > 0, "what was done before the signal was kept");
+        assert!(partner.ended.recv().unwrap().is_ok());
+        drop(b);
+    }
 }
 
 #[test]

@@ -22,7 +22,11 @@ use psi_node::{
     server,
 };
 use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
 /// The job of both nodes.
 pub const JOB: &str = "agents";
@@ -277,18 +281,35 @@ impl Homes {
 
     /// Starts serving at both; each can call the other.
     pub async fn serve_both(self) -> Both {
+        self.serve_both_behind(async |address| (address, ())).await.0
+    }
+
+    /// The same, where `a` calls `b` by that way.
+    pub async fn serve_both_behind<W>(
+        self,
+        way: impl AsyncFnOnce(SocketAddr) -> (SocketAddr, W),
+    ) -> (Both, W) {
         let listeners = [bind().await, bind().await];
         let [a, b] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
-        let (a_key, b_key) = (self.a.identity().public_key(), self.b.identity().public_key());
-        self.a.write_config(Some(a), "bank-b", b_key, Some(b));
-        self.b.write_config(Some(b), "bank-a", a_key, Some(a));
+        let (called, way) = way(b).await;
+        self.configure([
+            Ports { listens: Some(a), calls: Some(called) },
+            Ports { listens: Some(b), calls: Some(a) },
+        ]);
         let nodes = [self.a.open(self.settings), self.b.open(self.settings)];
+        let (stop, stopped) = watch::channel(());
         let serving = listeners.into_iter().zip(&nodes).map(|(listener, node)| {
-            let serving = server::serve(node.clone(), listener, std::future::pending());
+            let mut stopped = stopped.clone();
+            let serving =
+                server::serve(
+                    node.clone(),
+                    listener,
+                    async move { while stopped.changed().await.is_ok() {} },
+                );
             tokio::spawn(async { serving.await.unwrap() })
         });
-        let serving = serving.collect();
-        Both { homes: self, nodes, serving }
+        let serving = Serving(serving.collect());
+        (Both { homes: self, nodes, stop, serving }, way)
     }
 }
 
@@ -302,7 +323,17 @@ pub struct Both {
     pub homes: Homes,
     /// The nodes that serve; runs are called by others of the same homes.
     pub nodes: [Arc<Node>; 2],
-    serving: Vec<JoinHandle<()>>,
+    stop: watch::Sender<()>,
+    serving: Serving,
+}
+
+/// Tasks that end with their owner.
+struct Serving(Vec<JoinHandle<()>>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
 }
 
 impl Both {
@@ -319,11 +350,15 @@ impl Both {
         let (a, b) = (run(&self.homes.a), run(&self.homes.b));
         [a.await.unwrap(), b.await.unwrap()]
     }
-}
 
-impl Drop for Both {
-    fn drop(&mut self) {
-        self.serving.iter().for_each(JoinHandle::abort);
+    /// Stops both, as a signal does.
+    pub async fn stop(self) -> Homes {
+        let Self { homes, stop, mut serving, .. } = self;
+        drop(stop);
+        for serving in &mut serving.0 {
+            serving.await.unwrap();
+        }
+        homes
     }
 }
 

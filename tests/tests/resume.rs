@@ -313,7 +313,7 @@ async fn a_run_that_is_given_up_leaves_its_record_and_no_key() {
     let pair = cut().await;
     let attempt = only(&pair.homes.a);
     run::cancel(&pair.a, &attempt.run_id).unwrap();
-    assert_eq!(run::cancel(&pair.a, &attempt.run_id).unwrap_err().code, Code::NoSuchName);
+    assert_eq!(run::cancel(&pair.a, &attempt.run_id).unwrap_err().code, Code::RunEnded);
     let after = only(&pair.homes.a);
     assert_eq!((after.state, after.committed), (State::Abandoned, attempt.committed));
     assert!(!pair.homes.a.home().private().join(&attempt.run_id).exists());

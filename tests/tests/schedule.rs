@@ -6,15 +6,22 @@ use std::{fs, sync::Arc, time::Duration};
 
 use psi_node::{
     clock::{Clock, Mock},
+    report::Silent,
     run,
+    runs::{Attempt, Attempts, State},
 };
-use psi_tests::nodes::{Both, Homes, JOB, Place, numbered};
+use psi_tests::{
+    chaos::{Chaos, Fault as Break, Line},
+    nodes::{Both, Homes, JOB, Place, numbered},
+};
 
 /// 2026-11-24 02:00 in Shanghai: half an hour before the job is due.
 const NIGHT: u64 = 1_795_456_800;
 const MINUTE: u64 = 60;
 const DAY: u64 = 24 * 3600;
 const SCHEDULE: &str = "schedule = \"30 2 * * *\"";
+/// Longer than from one night to the next.
+const RESUME_WITHIN_HOURS: u64 = 48;
 
 /// Two homes by one clock, with lists of 20 items, half of them shared.
 fn homes(clock: &Mock) -> Homes {
@@ -193,4 +200,126 @@ async fn a_changed_schedule_is_followed_without_a_restart() {
     assert!(clock.wall().as_secs() < NIGHT + 10 * MINUTE);
     clock.set(NIGHT + 10 * MINUTE);
     until(&both, &clock, || results(&both) == [1, 1]).await;
+}
+
+/// Two homes with lists that take some steps, of which `a` calls through a network that can break.
+async fn broken(clock: &Mock, schedule: Option<&str>) -> (Both, Chaos) {
+    let mut homes = homes(clock);
+    homes.a.write_list(numbered("agent", 0..1000));
+    homes.b.write_list(numbered("agent", 500..1500));
+    homes.a.output_name = "out-{run}.csv".to_owned();
+    homes.a.job.extend(schedule.map(str::to_owned));
+    for place in [&mut homes.a, &mut homes.b] {
+        place.job.push(format!("resume_within_hours = {RESUME_WITHIN_HOURS}"));
+    }
+    behind_chaos(homes).await
+}
+
+async fn behind_chaos(homes: Homes) -> (Both, Chaos) {
+    let way = async |to| {
+        let chaos = Chaos::start(to, <[Line; 2]>::default()).await.unwrap();
+        (chaos.address(), chaos)
+    };
+    homes.serve_both_behind(way).await
+}
+
+/// The middle of a run's bytes.
+async fn middle() -> u64 {
+    let (both, chaos) = broken(&Mock::at(NIGHT), None).await;
+    run::call(&both.nodes[0], JOB, Arc::new(Silent)).await.unwrap();
+    chaos.tally().total() / 2
+}
+
+fn attempts(place: &Place) -> Vec<Attempt> {
+    Attempts::of(&place.home()).all().unwrap()
+}
+
+/// Whether there is one run, which ended in its steps and can go on.
+fn is_left(place: &Place) -> bool {
+    matches!(&attempts(place)[..], [run] if run.state == State::Committed && run.error.is_some())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_cut_is_gone_on_with_in_the_same_night() {
+    let (clock, middle) = (Mock::at(NIGHT), middle().await);
+    let (both, chaos) = broken(&clock, Some(SCHEDULE)).await;
+    ready(&both, &clock, &[&both.homes.a]).await;
+    chaos.plan(Break::Rst.at(middle));
+    clock.set(NIGHT + 30 * MINUTE);
+    until(&both, &clock, || is_left(&both.homes.a)).await;
+    chaos.assert_struck(1);
+    until(&both, &clock, || results(&both) == [1, 1]).await;
+    until(&both, &clock, || settled(&both.homes.a) == NIGHT + 30 * MINUTE).await;
+    assert!(memory(&both.homes.a).contains("\"failures\": 0"));
+    for place in [&both.homes.a, &both.homes.b] {
+        let [run] = &attempts(place)[..] else { panic!("{:?}", attempts(place)) };
+        assert_eq!((run.state, run.resumed), (State::Complete, 1), "{run:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_of_a_night_is_given_up_when_the_next_one_is_due() {
+    let (clock, middle) = (Mock::at(NIGHT), middle().await);
+    let (both, chaos) = broken(&clock, Some(SCHEDULE)).await;
+    ready(&both, &clock, &[&both.homes.a]).await;
+    chaos.plan(Break::Rst.at(middle));
+    clock.set(NIGHT + 30 * MINUTE);
+    until(&both, &clock, || is_left(&both.homes.a)).await;
+    chaos.assert_struck(1);
+    // So late that nobody looked in between.
+    clock.set(NIGHT + 30 * MINUTE + DAY);
+    until(&both, &clock, || settled(&both.homes.a) == NIGHT + 30 * MINUTE + DAY).await;
+    assert_eq!(results(&both), [1, 1]);
+    let reasons = ["abandoned: the run of 2026-11-25T02:30:00+08:00 is due", "the peer began a new session"];
+    for (place, reason) in [&both.homes.a, &both.homes.b].into_iter().zip(reasons) {
+        let [left, next] = &attempts(place)[..] else { panic!("{:?}", attempts(place)) };
+        assert_eq!((left.state, next.state), (State::Abandoned, State::Complete), "{left:?}");
+        assert!(left.error.as_ref().is_some_and(|error| error.contains(reason)), "{left:?}");
+        assert!(left.committed.is_some() && next.resumed == 0);
+        assert!(!place.home().private().join(&left.run_id).exists(), "its keys are gone");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_side_that_only_serves_gives_up_in_time() {
+    let (clock, middle) = (Mock::at(NIGHT), middle().await);
+    let (both, chaos) = broken(&clock, None).await;
+    chaos.plan(Break::Rst.at(middle));
+    assert!(run::call(&both.nodes[0], JOB, Arc::new(Silent)).await.unwrap_err().resumable);
+    chaos.assert_struck(1);
+    until(&both, &clock, || is_left(&both.homes.b)).await;
+    clock.set(NIGHT + RESUME_WITHIN_HOURS * 3600 + 2 * MINUTE);
+    until(&both, &clock, || attempts(&both.homes.b)[0].state == State::Abandoned).await;
+    let given_up = &attempts(&both.homes.b)[0];
+    assert!(
+        given_up.error.as_ref().is_some_and(|error| error.contains("more than 48 hours")),
+        "{given_up:?}"
+    );
+}
+
+/// Nothing is settled by it: the node that starts again goes on where it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_stopped_in_a_scheduled_run_goes_on_after_its_start() {
+    let (clock, middle) = (Mock::at(NIGHT), middle().await);
+    let (both, chaos) = broken(&clock, Some(SCHEDULE)).await;
+    ready(&both, &clock, &[&both.homes.a]).await;
+    chaos.plan(Break::Stall(None).at(middle));
+    clock.set(NIGHT + 30 * MINUTE);
+    while run::holder(both.nodes[0].home(), JOB).is_none() {
+        clock.advance(Duration::from_millis(100));
+        tokio::task::yield_now().await;
+    }
+    while chaos.tally().struck == 0 {
+        tokio::task::yield_now().await;
+    }
+    let homes = both.stop().await;
+    let [left] = &attempts(&homes.a)[..] else { panic!("{:?}", attempts(&homes.a)) };
+    assert_eq!(left.state, State::Committed);
+    assert!(left.error.as_ref().is_some_and(|error| error.starts_with("PSI-E143: ")), "{left:?}");
+    assert!(settled(&homes.a) < NIGHT + 30 * MINUTE && memory(&homes.a).contains("\"failures\": 0"));
+    let (both, _chaos) = behind_chaos(homes).await;
+    until(&both, &clock, || settled(&both.homes.a) == NIGHT + 30 * MINUTE).await;
+    assert_eq!(results(&both), [1, 1]);
+    let [run] = &attempts(&both.homes.a)[..] else { panic!("{:?}", attempts(&both.homes.a)) };
+    assert_eq!((&run.run_id, run.state, run.resumed), (&left.run_id, State::Complete, 1));
 }

@@ -3,6 +3,8 @@
 use std::{
     env,
     io::{self, IsTerminal},
+    pin::pin,
+    time::Duration,
 };
 
 use nix::sys::{
@@ -13,8 +15,12 @@ use psi_node::fault::{Code, Fault};
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
+    time::sleep,
 };
 use tracing_subscriber::EnvFilter;
+
+/// Time for what is asked to stop to put things in order.
+const GRACE: Duration = Duration::from_secs(9);
 
 /// Files for the owner only, and no memory images: they would hold keys and lists. A kernel that refuses is no reason not
 /// to run.
@@ -81,11 +87,58 @@ impl Signals {
     }
 }
 
+/// Does the work. A signal asks it to stop, and then it has some time to end in good order; a second one ends it at once.
+pub(crate) async fn until_signalled<T>(
+    work: impl Future<Output = Result<T, Fault>>,
+    stop: impl FnOnce(&Fault),
+) -> Result<T, Fault> {
+    let mut signals = Signals::listen()?;
+    let mut work = pin!(work);
+    let fault = tokio::select! {
+        result = &mut work => return result,
+        fault = signals.next() => fault,
+    };
+    stop(&fault);
+    tokio::select! {
+        result = work => result,
+        again = signals.next() => Err(again),
+        () = sleep(GRACE) => Err(fault),
+    }
+}
+
 /// Does the work unless a signal comes first.
 pub(crate) async fn unless_signalled<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     let mut signals = Signals::listen()?;
     tokio::select! {
         result = work => result,
         fault = signals.next() => Err(fault),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use nix::sys::signal::{Signal::*, raise};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// One test, since every listener of a process hears each signal.
+    #[tokio::test]
+    async fn who_is_asked_to_stop_comes_to_its_end_and_a_second_signal_does_not_wait_for_it() {
+        let (stop, stopped) = oneshot::channel();
+        let work = async {
+            raise(SIGTERM).unwrap();
+            Ok(stopped.await.unwrap())
+        };
+        let ended = until_signalled(work, |fault| stop.send(fault.code).unwrap()).await;
+        assert_eq!(ended, Ok(Code::Terminated));
+        let work = async {
+            raise(SIGTERM).unwrap();
+            pending::<Result<(), Fault>>().await
+        };
+        let ended = until_signalled(work, |_| raise(SIGINT).unwrap()).await;
+        assert_eq!(ended.unwrap_err().code, Code::Interrupted);
     }
 }

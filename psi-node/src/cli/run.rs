@@ -12,7 +12,7 @@ use psi_node::{
     node::Node,
     output,
     policy::{Ledger, Request},
-    report::{ListSummary, Summary},
+    report::{ListSummary, Progress, Summary},
     run,
     store::Index,
 };
@@ -55,29 +55,18 @@ impl Args {
         let node = self.memory.limit(Node::open(home)?);
         node.config().job(&self.job)?;
         let with = self.overrides()?;
-        if self.dry_run { self.dry(&node, &with) } else { self.exchange(&node, &with, psi) }
+        if self.dry_run {
+            return self.dry(&node, &with);
+        }
+        exchange(&node, &self.job, self.json, psi, async |progress| {
+            run::call_with(&node, &self.job, &with, progress).await
+        })
     }
 
     fn overrides(&self) -> Result<Overrides, Fault> {
         let full = |path: &Option<PathBuf>| path.as_deref().map(job::full).transpose();
         let (output, rejects) = (full(&self.output)?, full(&self.rejects)?);
         Ok(Overrides { output, columns: self.columns.clone(), only_new: self.only_new, rejects })
-    }
-
-    fn exchange(&self, node: &Node, with: &Overrides, psi: &str) -> Result<(), Fault> {
-        let bar = Arc::new(Bar::new());
-        let peer = &node.config().job(&self.job)?.peer.clone();
-        let span = tracing::info_span!("session", peer, job = self.job, run = Empty);
-        let call = run::call_with(node, &self.job, with, bar.clone()).instrument(span);
-        let called = process::block_on(process::unless_signalled(call));
-        bar.clear();
-        let summary = called?;
-        if self.json {
-            print::json(&summary)?
-        } else {
-            print::out(&summed_up(&self.job, &summary, psi))?
-        }
-        rejected(&summary.rejects, summary.rows_read)
     }
 
     fn dry(&self, node: &Node, with: &Overrides) -> Result<(), Fault> {
@@ -127,6 +116,39 @@ impl Listed {
         });
         Ok(Self { rows_read, rejects, lists: counted.collect::<Result<_, Fault>>()? })
     }
+}
+
+/// Does a run of that job, with a bar where somebody looks, and shows what came of it.
+pub(super) fn exchange(
+    node: &Node,
+    job: &str,
+    json: bool,
+    psi: &str,
+    run: impl AsyncFnOnce(Arc<dyn Progress>) -> Result<Summary, Fault>,
+) -> Result<(), Fault> {
+    let bar = Arc::new(Bar::new());
+    let peer = &node.config().job(job)?.peer.clone();
+    let span = tracing::info_span!("session", peer, job, run = Empty);
+    let run = run(bar.clone()).instrument(span);
+    let stop = |fault: &Fault| node.conversations().stop(fault);
+    let done = process::block_on(process::until_signalled(run, stop));
+    bar.clear();
+    let summary = done.map_err(|fault| kept(fault, job, psi))?;
+    if json {
+        print::json(&summary)?
+    } else {
+        print::out(&summed_up(job, &summary, psi))?
+    }
+    rejected(&summary.rejects, summary.rows_read)
+}
+
+/// A failure says so if the run can go on.
+fn kept(fault: Fault, job: &str, psi: &str) -> Fault {
+    if !fault.resumable {
+        return fault;
+    }
+    let message = format!("{}; the run is kept, and `{psi} run {job}` goes on with it", fault.message);
+    Fault { message, ..fault }
 }
 
 /// A name with `{run}` or `{date}` in it is not known before the run.

@@ -1,15 +1,17 @@
-//! `psi runs`: what was run, from the records of attempts.
+//! `psi runs`: what was run, from the records of attempts, and what is to become of runs that are unfinished.
+
+use std::fmt::Write;
 
 use psi_node::{
-    fault::{Code, Fault},
+    fault::Fault,
     home::Home,
     node::Node,
-    run,
-    runs::{Attempt, Attempts, time},
+    run::{cancel, holder, resume},
+    runs::{Attempt, AttemptList, AttemptRows, Attempts, Runs, State, started, time},
     store::Index,
 };
 
-use super::print;
+use super::{print, run};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -24,38 +26,131 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show what is recorded of an attempt, as JSON
+    /// Show what is recorded of an attempt
     Show {
         /// Its run id
         id: String,
+        /// Print the record as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Go on with an unfinished run, and with no other
+    Resume {
+        /// Its run id
+        id: String,
+        /// Print the summary as one JSON object
+        #[arg(long)]
+        json: bool,
     },
     /// Give up an unfinished run: its record and what was charged stay, its keys go
     Cancel {
         /// Its run id
         id: String,
+        /// Print the record as one JSON object
+        #[arg(long)]
+        json: bool,
     },
     /// Make the index over the records anew; the records stay as they are
     Rebuild,
 }
 
 impl Command {
-    pub(super) fn execute(&self, home: &Home) -> Result<(), Fault> {
+    pub(super) fn execute(&self, home: &Home, psi: &str) -> Result<(), Fault> {
         match self {
             Self::List { job, most, json } => {
                 let attempts = Index::open(home).newest(job.as_deref(), *most)?;
                 if *json { attempts.iter().try_for_each(print::json) } else { print::out(&listed(&attempts)) }
             }
-            Self::Show { id } => match Attempts::of(home).read(id)? {
-                Some(attempt) => print::json(&attempt),
-                None => Err(Fault::new(Code::NoSuchName, format!("no run {id:?}"))),
-            },
-            Self::Cancel { id } => run::cancel(&Node::open(home)?, id),
+            Self::Show { id, json } => show(home, &Attempts::of(home).named(id)?, *json, psi),
+            Self::Resume { id, json } => {
+                let node = Node::open(home)?;
+                let job = Attempts::of(home).named(id)?.job;
+                run::exchange(&node, &job, *json, psi, async |progress| resume(&node, id, progress).await)
+            }
+            Self::Cancel { id, json } => show(home, &cancel(&Node::open(home)?, id)?, *json, psi),
             Self::Rebuild => {
                 let records = Index::rebuild(home)?;
                 print::err(&format!("{} in the index\n", print::count(records as u64, "record", "records")));
                 Ok(())
             }
         }
+    }
+}
+
+fn show(home: &Home, attempt: &Attempt, json: bool, psi: &str) -> Result<(), Fault> {
+    if json { print::json(attempt) } else { print::out(&shown(home, attempt, psi)) }
+}
+
+/// The record for people: who, how far, what was disclosed, what went wrong, and where things are.
+fn shown(home: &Home, attempt: &Attempt, psi: &str) -> String {
+    let mut facts = vec![
+        ("run", attempt.run_id.clone()),
+        ("job", format!("{} with {}, as {}", attempt.job, attempt.peer, attempt.role)),
+        ("state", state(home, attempt)),
+        ("began", time(started(&attempt.run_id))),
+        ("committed", attempt.committed.map_or_else(|| "no: only sizes were disclosed".to_owned(), time)),
+    ];
+    if !attempt.agreement.is_empty() {
+        facts.insert(2, ("agreement", attempt.agreement.clone()));
+    }
+    if attempt.resumed > 0 {
+        facts.push(("resumed", print::count(attempt.resumed.into(), "time", "times")));
+    }
+    facts.extend(attempt.lists.iter().map(|list| (list.profile.as_str(), sizes(list))));
+    facts.extend(attempt.rows.iter().map(|rows| ("rows", counted(rows))));
+    facts.extend(attempt.error.iter().map(|error| ("error", error.clone())));
+    facts.push(("result", result(attempt)));
+    let folder = Runs::of(home).folder(&attempt.run_id);
+    if folder.exists() {
+        facts.push(("record", folder.display().to_string()));
+    }
+    let facts: Vec<_> = facts.into_iter().map(|(name, fact)| (name, print::printable(&fact))).collect();
+    let next = match attempt.state {
+        _ if folder.exists() => format!("\nverify it: {psi} verify {}\n", print::quoted(&folder)),
+        state if state.is_open() => format!(
+            "\ngo on with it: {psi} runs resume {0}\ngive it up:    {psi} runs cancel {0}\n",
+            attempt.run_id
+        ),
+        _ => String::new(),
+    };
+    print::table(&facts) + &next
+}
+
+fn state(home: &Home, attempt: &Attempt) -> String {
+    let mut state = attempt.state.name().to_owned();
+    if attempt.state.is_open() {
+        let running =
+            holder(home, &attempt.job).filter(|holder| holder.run.as_ref() == Some(&attempt.run_id));
+        let _ = match running {
+            Some(holder) => write!(state, ", under way in process {}", holder.pid),
+            None => write!(state, ", unfinished"),
+        };
+    }
+    state
+}
+
+fn sizes(list: &AttemptList) -> String {
+    let [ours, theirs] = [list.items_ours, list.items_theirs].map(|items| print::grouped(items.into()));
+    let matches = list
+        .matches
+        .map_or_else(String::new, |matches| format!(", {}", print::count(matches, "match", "matches")));
+    format!("{ours} items of ours, {theirs} of theirs{matches}")
+}
+
+fn counted(rows: &AttemptRows) -> String {
+    let [read, rejected, written] =
+        [rows.read, rows.rejected, rows.written].map(|rows| print::grouped(rows.into()));
+    let duplicates = print::grouped(rows.duplicates.iter().map(|of| u128::from(*of)).sum());
+    format!("{read} read, {rejected} left out, {duplicates} duplicates, {written} in the result")
+}
+
+/// Where the result is, or would be.
+fn result(attempt: &Attempt) -> String {
+    let path = attempt.output.display();
+    match attempt.state {
+        State::Complete | State::Unconfirmed => path.to_string(),
+        state if state.is_open() => format!("none yet; to be {path}"),
+        _ => "none".to_owned(),
     }
 }
 

@@ -137,10 +137,10 @@ impl Drop for Lease {
     }
 }
 
-/// Does what comes before the peer is met, unless the peer's own call is to go first.
+/// Does what comes before the peer is met, unless the peer's own call is to go first, or all are asked to stop.
 ///
 /// # Errors
-/// [`Code::Busy`] then.
+/// [`Code::Busy`] for the peer's call.
 pub(super) async fn unless_claimed<T>(
     node: &Node,
     job: &str,
@@ -158,6 +158,7 @@ pub(super) async fn unless_claimed<T>(
     tokio::select! {
         done = work => done,
         fault = claimed => Err(fault),
+        fault = node.conversations().stopped() => Err(fault),
     }
 }
 

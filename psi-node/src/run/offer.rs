@@ -1,7 +1,5 @@
 //! The end of a run that is complete here while the peer may lack our signature: it is shown, until the peer has it.
 
-use std::time::Duration;
-
 use psi_core::{error::Error, message::Message, session::Closing};
 
 use super::{Run, pauses::Pauses};
@@ -17,15 +15,18 @@ impl Run<'_> {
         let summary = result?;
         let attempt = Attempts::of(self.node.home()).read(&summary.run_id)?;
         if attempt.is_some_and(|attempt| attempt.state == State::Unconfirmed) {
-            self.offer(&summary.run_id).await;
+            tokio::select! {
+                () = self.offer(&summary.run_id) => {}
+                // The result is there, and the peer is shown the statement with the next call.
+                _ = self.node.conversations().stopped() => {}
+            }
         }
         Ok(summary)
     }
 
     /// Shows the peer the statement of a run that is finished here, until it has it.
     async fn offer(&self, id: &str) {
-        let limit = Duration::from_secs(u64::from(self.job.retry_minutes) * 60);
-        for pause in Pauses::within(limit, self.node.settings().retry_pause) {
+        for pause in Pauses::within(self.patience(), self.node.settings().retry_pause) {
             match self.offer_once(id).await {
                 Ok(()) => return,
                 Err(fault) if !matches!(fault.exit(), 6 | 11) => return not_confirmed(id, &fault),

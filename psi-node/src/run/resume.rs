@@ -46,8 +46,7 @@ impl Run<'_> {
     /// Tries again to go on, with growing pauses, until the run is over or the time for it is.
     pub(super) async fn persist(&self, id: &str, mut fault: Fault) -> Result<Summary, Fault> {
         let attempts = Attempts::of(self.node.home());
-        let limit = Duration::from_secs(u64::from(self.job.retry_minutes) * 60);
-        let pauses = || Pauses::within(limit, self.node.settings().retry_pause);
+        let pauses = || Pauses::within(self.patience(), self.node.settings().retry_pause);
         let resumed = || attempts.read(id).map(|attempt| attempt.map_or(0, |attempt| attempt.resumed));
         let (mut next, mut before) = (pauses(), resumed()?);
         while fault.resumable && matches!(fault.exit(), 6 | 11) {
@@ -58,7 +57,7 @@ impl Run<'_> {
                 self.node.clock().sleep(pause).await;
                 Ok(())
             };
-            lease::unless_claimed(self.node, &self.job_name, waited).await?;
+            lease::unless_claimed(self.node, &self.job_name, waited).await.map_err(Fault::of_kept_run)?;
             fault = match self.resume(id).await {
                 Err(fault) => fault,
                 done => return done,
@@ -78,11 +77,12 @@ impl Run<'_> {
         let target = self.target()?;
         let met = async {
             let kept = self.kept(attempt).await?;
-            // Whatever keeps us from the peer leaves the run as it is.
-            let (talk, connection) = self.connect(&target).await.map_err(Fault::of_kept_run)?;
+            let (talk, connection) = self.connect(&target).await?;
             Ok((kept, talk, connection))
         };
-        let (kept, talk, connection) = lease::unless_claimed(self.node, &self.job_name, met).await?;
+        // Whatever keeps us from the peer leaves the run as it is.
+        let met = lease::unless_claimed(self.node, &self.job_name, met).await;
+        let (kept, talk, connection) = met.map_err(Fault::of_kept_run)?;
         let start = Start::Resumed { kept: Box::new(kept), theirs: None };
         self.converse(talk, start, connection.traffic()).await
     }
@@ -111,7 +111,7 @@ impl Run<'_> {
         Ok(kept)
     }
 
-    fn over<T>(&self, attempt: Attempt, reason: &str) -> Result<T, Fault> {
+    pub(super) fn over<T>(&self, attempt: Attempt, reason: &str) -> Result<T, Fault> {
         let message = format!("run {} can't go on: {reason}", attempt.run_id);
         give_up(self.node, attempt, reason)?;
         Err(Fault::new(Code::SessionOver, message))

@@ -17,6 +17,8 @@ pub struct Conversations(Arc<Mutex<Open>>);
 struct Open {
     next: u64,
     all: HashMap<u64, Entry>,
+    /// Why none is to go on, or to begin.
+    over: watch::Sender<Option<Fault>>,
 }
 
 struct Entry {
@@ -27,19 +29,25 @@ struct Entry {
 impl Conversations {
     /// A conversation begins.
     pub(super) fn begin(&self) -> Stop {
-        let (asked, receiver) = watch::channel(None);
         let mut open = self.open();
+        let (asked, receiver) = watch::channel(open.over.borrow().clone());
         let number = open.next;
         open.next += 1;
         open.all.insert(number, Entry { run: String::new(), asked });
         Stop { all: self.clone(), number, asked: receiver }
     }
 
-    /// Asks every conversation to end with this fault; how many there are.
-    pub fn stop(&self, fault: &Fault) -> usize {
+    /// Asks every conversation to end with this fault, and what would begin another not to.
+    pub fn stop(&self, fault: &Fault) {
         let open = self.open();
+        open.over.send_replace(Some(fault.clone()));
         open.all.values().for_each(|entry| drop(entry.asked.send_replace(Some(fault.clone()))));
-        open.all.len()
+    }
+
+    /// Waits until all are asked to stop. Safe to be dropped half-way.
+    pub(super) async fn stopped(&self) -> Fault {
+        let over = self.open().over.subscribe();
+        asked(over).await
     }
 
     /// Asks the conversation of a run to end; whether there is one.
@@ -73,11 +81,8 @@ impl Stop {
     }
 
     /// Waits until the conversation is asked to stop. Safe to be dropped half-way.
-    pub(super) async fn asked(&mut self) -> Fault {
-        match self.asked.wait_for(Option::is_some).await.map(|fault| fault.clone()) {
-            Ok(Some(fault)) => fault,
-            _ => std::future::pending().await,
-        }
+    pub(super) async fn asked(&self) -> Fault {
+        asked(self.asked.clone()).await
     }
 
     /// What asks this one conversation to stop.
@@ -88,6 +93,13 @@ impl Stop {
     /// Whether it was asked.
     pub(super) fn is_asked(&self) -> bool {
         self.asked.borrow().is_some()
+    }
+}
+
+async fn asked(mut asked: watch::Receiver<Option<Fault>>) -> Fault {
+    match asked.wait_for(Option::is_some).await.map(|fault| fault.clone()) {
+        Ok(Some(fault)) => fault,
+        _ => std::future::pending().await,
     }
 }
 
@@ -119,14 +131,22 @@ mod tests {
     #[tokio::test]
     async fn the_named_one_is_asked_and_then_all() {
         let conversations = Conversations::default();
-        let (mut first, mut second) = (conversations.begin(), conversations.begin());
+        let (first, second) = (conversations.begin(), conversations.begin());
         first.name("run 1");
         let cut = Fault::new(Code::Cut, "anew");
         assert!(!conversations.stop_run("run 2", &cut) && conversations.stop_run("run 1", &cut));
         assert_eq!(first.asked().await, cut);
         assert!(first.is_asked() && !second.is_asked());
-        drop(first);
-        assert_eq!(conversations.stop(&Fault::new(Code::Terminated, "over")), 1);
+        conversations.stop(&Fault::new(Code::Terminated, "over"));
         assert_eq!(second.asked().await.code, Code::Terminated);
+    }
+
+    #[tokio::test]
+    async fn what_begins_after_all_were_stopped_is_stopped_too() {
+        let conversations = Conversations::default();
+        let over = Fault::new(Code::Terminated, "over");
+        conversations.stop(&over);
+        assert_eq!(conversations.begin().asked().await, over);
+        assert_eq!(conversations.stopped().await, over);
     }
 }

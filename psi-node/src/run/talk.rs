@@ -59,7 +59,11 @@ impl Talk {
 
     /// Queues a message; waits while the queue is full.
     pub(super) async fn send(&mut self, message: Message) -> Result<(), Fault> {
-        match self.out.send(message.into()).await {
+        let sent = tokio::select! {
+            sent = self.out.send(message.into()) => sent,
+            fault = self.stop.asked() => return Err(fault),
+        };
+        match sent {
             Ok(()) => Ok(()),
             Err(_) => Err(self.cause().await),
         }
@@ -105,8 +109,16 @@ impl Talk {
                     // A full queue says as much as a sign of life.
                     let _ = self.out.try_send(Message::Working(working).into());
                 }
-                message = self.receive(), if self.early.is_none() => self.early = Some(message?),
+                message = self.news() => self.early = Some(message?),
             }
+        }
+    }
+
+    /// The next message; while one waits that was not taken yet, only what ends the conversation.
+    async fn news(&mut self) -> Result<Message, Fault> {
+        match self.early {
+            None => self.receive().await,
+            Some(_) => Err(self.stop.asked().await),
         }
     }
 
@@ -121,12 +133,19 @@ impl Talk {
 
     /// Ends the conversation properly.
     pub(super) async fn end(self) -> Result<(), Fault> {
-        drop(self.out);
-        match self.sending.await {
-            Ok(sent) => sent?,
-            Err(error) => return Err(Fault::new(Code::Unexpected, error.to_string())),
+        let Self { out, sending, receiver, stop, .. } = self;
+        drop(out);
+        let ended = async {
+            match sending.await {
+                Ok(sent) => sent?,
+                Err(error) => return Err(Fault::new(Code::Unexpected, error.to_string())),
+            }
+            Ok(receiver.end().await?)
+        };
+        tokio::select! {
+            ended = ended => ended,
+            fault = stop.asked() => Err(fault),
         }
-        Ok(self.receiver.end().await?)
     }
 
     /// Tells the peer why we end the conversation; whether it hears is not for us to wait long for.

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     fault::{Code, Fault},
     node::Node,
-    report::Silent,
+    report::{Progress, Silent, Summary},
     runs::{self, Attempt, Attempts, Results, Runs, STATEMENT, State},
 };
 
@@ -56,12 +56,20 @@ impl Run<'_> {
         self.conclude(result, &Files::of(home, &id), statement.terms.openable, &mut record).map(Some)
     }
 
+    /// Whether it belongs to an earlier moment than the one for which this run was started.
+    pub(super) fn is_earlier(&self, attempt: &Attempt) -> bool {
+        self.moment.is_some_and(|moment| began(attempt) < moment.since)
+    }
+
     fn reason_to_give_up(&self, attempt: &Attempt) -> Option<String> {
         if attempt.state == State::Agreed && !is_kept(self.node, attempt) {
             return Some("its process ended when nothing was disclosed yet".to_owned());
         }
         if attempt.peer_key != self.peer.key.to_string() {
             return Some("the job is with another peer now".to_owned());
+        }
+        if let Some(moment) = self.moment.filter(|_| self.is_earlier(attempt)) {
+            return Some(format!("the run of {} is due", self.job.zone().time(moment.due)));
         }
         let hours = self.job.resume_within_hours;
         is_late(self.node, attempt, hours).then(|| format!("it was unfinished for more than {hours} hours"))
@@ -83,18 +91,47 @@ pub fn give_up(node: &Node, attempt: Attempt, reason: &str) -> Result<(), Fault>
     attempts.abandon(attempt, reason)
 }
 
-/// Gives up an unfinished run because its operator says so.
+/// Gives up an unfinished run because its operator says so; its record as it is then.
 ///
 /// # Errors
-/// [`Code::NoSuchName`] if there is none of that id, [`Code::Busy`] if it is under way.
-pub fn cancel(node: &Node, id: &str) -> Result<(), Fault> {
-    let attempts = Attempts::of(node.home());
-    let unfinished = || {
-        let found = attempts.read(id)?.filter(|attempt| attempt.state.is_open());
-        found.ok_or_else(|| Fault::new(Code::NoSuchName, format!("no unfinished run {id:?}")))
-    };
-    let _lease = Lease::to_call(node, &unfinished()?.job)?;
-    give_up(node, unfinished()?, "cancelled by its operator")
+/// [`Code::NoSuchRun`] if there is none of that id, [`Code::RunEnded`] if it is not unfinished, [`Code::Busy`] if it is under
+/// way.
+pub fn cancel(node: &Node, id: &str) -> Result<Attempt, Fault> {
+    let _lease = Lease::to_call(node, &unfinished(node, id)?.job)?;
+    give_up(node, unfinished(node, id)?, "cancelled by its operator")?;
+    Attempts::of(node.home()).named(id)
+}
+
+/// Goes on with that run, and with no other.
+///
+/// # Errors
+/// As [`cancel`] and [`call`](super::call); [`Code::SessionOver`] if it can't go on any more.
+pub async fn resume(node: &Node, id: &str, progress: Arc<dyn Progress>) -> Result<Summary, Fault> {
+    let lease = Lease::to_call(node, &unfinished(node, id)?.job)?;
+    let attempt = unfinished(node, id)?;
+    let run = Run::claim(node, &attempt.job, lease, progress)?;
+    if let Some(finished) = run.finish_signed()?
+        && finished.attempt.run_id == id
+    {
+        return run.offered(Ok(run.summary(finished, [0, 0]))).await;
+    }
+    if let Some(reason) = run.reason_to_give_up(&attempt) {
+        return run.over(attempt, &reason);
+    }
+    run.offered(run.go_on(id).await).await
+}
+
+/// The record of a run that can go on, as far as the record says.
+fn unfinished(node: &Node, id: &str) -> Result<Attempt, Fault> {
+    let attempt = Attempts::of(node.home()).named(id)?;
+    let ended = |how: &str| Err(Fault::new(Code::RunEnded, format!("run {id:?} is {how}")));
+    match attempt.state {
+        State::Closing if !is_kept(node, &attempt) && !is_signed(node, &attempt) => {
+            ended("given up here; only the peer's signature can finish it")
+        }
+        state if !state.is_open() => ended(state.name()),
+        _ => Ok(attempt),
+    }
 }
 
 /// Gives up the runs of all jobs that were unfinished for longer than their jobs allow, and finishes those that both have
@@ -133,6 +170,10 @@ fn is_kept(node: &Node, attempt: &Attempt) -> bool {
 }
 
 fn is_late(node: &Node, attempt: &Attempt, hours: u32) -> bool {
-    let since = attempt.committed.unwrap_or_else(|| runs::started(&attempt.run_id));
-    node.now() > since.saturating_add(u64::from(hours) * 3600)
+    node.now() > began(attempt).saturating_add(u64::from(hours) * 3600)
+}
+
+/// When it began, in seconds since 1970.
+fn began(attempt: &Attempt) -> u64 {
+    attempt.committed.unwrap_or_else(|| runs::started(&attempt.run_id))
 }
