@@ -9,7 +9,7 @@ use std::fmt;
 use memchr::memchr;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::columns::wanted;
 use super::feed::Feed;
@@ -102,7 +102,7 @@ impl JsonLines {
     /// Puts the text of the wanted values of the line into the cells.
     fn find_wanted(&mut self, line: u64) -> Result<Result<(), RowFault>, InputError> {
         let Self { text, columns, places, cells, scratch, .. } = self;
-        scratch.zeroize();
+        scratch.clear();
         cells.fill_with(|| Cell::Plain(0..0));
         let (mut next, mut seen, mut doubled) = (0, vec![false; cells.len()], false);
         let read = each_field(valid(text.row()), |key, value| {

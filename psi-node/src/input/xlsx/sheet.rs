@@ -4,7 +4,7 @@ use std::io::BufReader;
 use std::ops::Range;
 
 use quick_xml::events::{BytesStart, Event};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::package::{Part, Xml, attribute};
 use super::strings::Strings;
@@ -57,7 +57,18 @@ pub(super) enum Kind {
 struct Declared {
     column: usize,
     style: usize,
-    kind: String,
+    holds: Holds,
+}
+
+/// The type of a cell (ISO/IEC 29500, `ST_CellType`).
+#[derive(Clone, Copy)]
+enum Holds {
+    SharedText,
+    Text,
+    Boolean,
+    Error,
+    Date,
+    Number,
 }
 
 impl Sheet {
@@ -137,7 +148,7 @@ impl Sheet {
     fn read_row(&mut self) -> Result<(), InputError> {
         self.allow();
         self.row.clear();
-        self.text.zeroize();
+        self.text.clear();
         let mut column = 0;
         loop {
             let cell = match self.xml.next()? {
@@ -164,7 +175,7 @@ impl Sheet {
 
     fn read_cell(&mut self, cell: &Declared) -> Result<(), InputError> {
         let (mut valued, mut formula) = (false, false);
-        self.value.zeroize();
+        self.value.clear();
         loop {
             enum Seen {
                 Value,
@@ -201,21 +212,21 @@ impl Sheet {
     /// Puts what a cell has into the row.
     fn hold(&mut self, cell: &Declared, valued: bool) -> Result<(), InputError> {
         let start = self.text.len();
-        let kind = match cell.kind.as_str() {
+        let kind = match cell.holds {
             _ if !valued => Kind::Unusable(RowFault::NoValue),
-            "s" => {
+            Holds::SharedText => {
                 let shared = self.value.trim().parse().ok().and_then(|index| self.strings.get(index));
                 self.text.push_str(shared.ok_or_else(|| self.xml.damaged())?);
                 Kind::Text
             }
-            "inlineStr" | "str" => self.push_value(Kind::Text),
-            "b" => {
+            Holds::Text => self.push_value(Kind::Text),
+            Holds::Boolean => {
                 self.text.push_str(if self.value.trim() == "1" { "TRUE" } else { "FALSE" });
                 Kind::Unusable(RowFault::NotText { got: "true or false" })
             }
-            "e" => self.push_value(Kind::Unusable(RowFault::CellError)),
-            "d" => self.push_value(Kind::Unusable(RowFault::Date)),
-            _ => self.push_number(self.styles.shown(cell.style)),
+            Holds::Error => self.push_value(Kind::Unusable(RowFault::CellError)),
+            Holds::Date => self.push_value(Kind::Unusable(RowFault::Date)),
+            Holds::Number => self.push_number(self.styles.shown(cell.style)),
         };
         if self.row.len() <= cell.column {
             self.row.resize(cell.column + 1, Held { range: 0..0, kind: Kind::Text });
@@ -286,15 +297,28 @@ impl Sheet {
     }
 }
 
+impl Holds {
+    fn of(name: &str) -> Self {
+        match name {
+            "s" => Self::SharedText,
+            "inlineStr" | "str" => Self::Text,
+            "b" => Self::Boolean,
+            "e" => Self::Error,
+            "d" => Self::Date,
+            _ => Self::Number,
+        }
+    }
+}
+
 /// The attributes of a cell; `next` is its column if it doesn't say. None if they make no sense.
 fn declared(element: &BytesStart<'_>, next: usize) -> Option<Declared> {
-    let mut cell = Declared { column: next, style: 0, kind: String::new() };
+    let mut cell = Declared { column: next, style: 0, holds: Holds::Number };
     for attribute in element.attributes() {
         let attribute = attribute.ok()?;
         match attribute.key.as_ref() {
             "r" => cell.column = place(&attribute.value)?.0,
             "s" => cell.style = attribute.value.parse().ok()?,
-            "t" => cell.kind = attribute.value.to_string(),
+            "t" => cell.holds = Holds::of(&attribute.value),
             _ => {}
         }
     }
@@ -303,13 +327,13 @@ fn declared(element: &BytesStart<'_>, next: usize) -> Option<Declared> {
 
 /// Column, counted from 0, and row, from 1, of a place such as `B12`.
 fn place(reference: &str) -> Option<(usize, u32)> {
-    let reference = reference.replace('$', "");
+    let reference = reference.strip_prefix('$').unwrap_or(reference);
     let letters = reference.bytes().take_while(u8::is_ascii_alphabetic).count();
     let (letters, row) =
         reference.split_at_checked(letters).filter(|(letters, _)| (1..=3).contains(&letters.len()))?;
     let column =
         letters.bytes().fold(0, |sum, letter| sum * 26 + usize::from(letter.to_ascii_uppercase() - b'A') + 1);
-    Some((column - 1, row.parse().ok()?))
+    Some((column - 1, row.strip_prefix('$').unwrap_or(row).parse().ok()?))
 }
 
 #[cfg(test)]
