@@ -38,6 +38,9 @@ fn inner_gap(raw: &str) -> Option<usize> {
 
 /// Lower case by character, as of Unicode 16.0: a mapping to a later newcomer doesn't count.
 fn lower(text: &str) -> Zeroizing<String> {
+    if text.is_ascii() {
+        return Zeroizing::new(text.to_ascii_lowercase());
+    }
     let mut out = Zeroizing::new(String::with_capacity(text.len()));
     for c in text.chars() {
         match c.to_lowercase().all(unicode::is_assigned) {
