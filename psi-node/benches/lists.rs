@@ -209,8 +209,9 @@ fn cell(profile: &str, row: u64) -> String {
     match profile {
         "cn.mobile/1" => number(row).to_string(),
         "cn.rid/1" => resident_id(row),
-        "cn.uscc/1" => format!("91110105{row:09}0"),
-        "bankcard/1" => format!("62220{}", number(row)),
+        // With a zero at the end it might have been rounded.
+        "cn.uscc/1" => format!("91110105{row:09}1"),
+        "bankcard/1" => format!("62220{}", number(row) | 1),
         "wechat/1" => format!("wx_{}", number(row)),
         "qq/1" => (number(row) / 10).to_string(),
         "email/1" => format!("user.{row}@example.com"),
