@@ -64,9 +64,7 @@ impl Budget {
     /// # Errors
     /// [`Code::NoSuchName`](crate::fault::Code::NoSuchName), or a record that can't be read.
     pub fn load(home: &Home, config: &Config, peer: &str, now: u64) -> Result<Self, Fault> {
-        // A day more than the year of any zone.
-        let since = Zone::UTC.day_start(now, YEAR + 1);
-        Self::of(config, peer, &Index::open(home).ledger(config.peer(peer)?.key, since)?, now)
+        Self::of(config, peer, &Index::open(home).ledger(config.peer(peer)?.key, since(now))?, now)
     }
 
     /// From what was charged to it within a year.
@@ -84,6 +82,11 @@ impl Budget {
             jobs: jobs.iter().map(|(name, job)| today(name, job, ledger, now)).collect(),
         })
     }
+}
+
+/// From when on charges may count: a day more than the year of any zone.
+pub fn since(now: u64) -> u64 {
+    Zone::UTC.day_start(now, YEAR + 1)
 }
 
 fn standings(jobs: &[(&str, &Job)], ledger: &Ledger, now: u64) -> Vec<Standing> {

@@ -22,6 +22,10 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All of them, in the order in which they come.
+    pub const ALL: [Self; 5] =
+        [Self::Reading, Self::Connecting, Self::Masking, Self::Exchanging, Self::Closing];
+
     /// The word for people.
     pub fn name(self) -> &'static str {
         match self {

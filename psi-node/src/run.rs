@@ -15,6 +15,7 @@ mod lease;
 mod list;
 mod mask;
 mod matched;
+mod meter;
 mod offer;
 mod pauses;
 mod phases;
@@ -41,7 +42,7 @@ use psi_core::{
 use rand::{TryRng, rngs::SysRng};
 use zeroize::Zeroizing;
 
-use self::{kept::Kept, lease::Lease, list::List, talk::Talk};
+use self::{kept::Kept, lease::Lease, list::List, meter::Meter, talk::Talk};
 pub use self::{
     lease::{Holder, holder},
     stop::Conversations,
@@ -181,7 +182,7 @@ struct Run<'a> {
     job_name: String,
     job: Job,
     peer: Peer,
-    progress: Arc<dyn Progress>,
+    progress: Arc<Meter>,
     /// When it started, by the monotonic clock.
     started: Duration,
     /// The date then, in the job's time zone.
@@ -201,6 +202,7 @@ impl<'a> Run<'a> {
         let (job_name, started) = (name.to_owned(), node.clock().monotonic());
         let date = job.zone().date(node.now());
         let lease = Mutex::new(lease);
+        let progress = Arc::new(Meter::new(progress, node.tls().clock().clone()));
         Ok(Self { node, job_name, job, peer, progress, started, date, moment: None, lease })
     }
 

@@ -4,6 +4,7 @@
 //! signature alone; should the peer show the full statement in a later hello, the run is finished from there.
 
 mod results;
+mod spent;
 
 use std::{
     fs, io,
@@ -21,7 +22,7 @@ use psi_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use self::results::Results;
+pub use self::{results::Results, spent::Spent};
 use crate::{
     durable,
     fault::{Code, Fault},
@@ -303,6 +304,9 @@ pub struct Attempt {
     /// How often it went on over another connection.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resumed: u32,
+    /// What it took.
+    #[serde(default, skip_serializing_if = "Spent::is_empty")]
+    pub spent: Spent,
     /// Code and text of the error that ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -8,23 +8,30 @@
 //! disclosed something and is kept is gone on with, until the job is due again: then it is given up, and the next one begins.
 //! One that can't go on is not tried again: that would be another disclosure.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use tokio::{process::Command, sync::watch, task::JoinSet, time::timeout};
 use tracing::Instrument;
 
 use crate::{
-    config::Job,
+    config::{Config, Job},
     durable,
     fault::{Code, Fault, Retry},
-    home::file_name,
+    home::{Home, file_name},
     node::Node,
-    report::Summary,
+    report::{Silent, Summary},
     run::{self, Moment},
     runs::{Attempt, State, storage},
     schedule::{Schedule, jitter},
-    store::Index,
+    store::{Filter, Index},
 };
 
 /// The longest nap: then clock and configuration are looked at again.
@@ -63,6 +70,19 @@ enum Next {
     Run(u64),
     /// It starts then.
     Wait(u64),
+}
+
+/// What is remembered of the schedules of a home, of jobs that are configured.
+pub fn memories(home: &Home, config: &Config) -> Vec<Memory> {
+    config.jobs.keys().filter_map(|name| remembered(&path(home, name))).collect()
+}
+
+fn path(home: &Home, name: &str) -> PathBuf {
+    home.schedules().join(format!("{}.json", file_name(name)))
+}
+
+fn remembered(path: &Path) -> Option<Memory> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
 /// When a run that is due starts: both in seconds since 1970.
@@ -179,7 +199,7 @@ impl Scheduler {
 
     /// What was disclosed for that moment, by whichever side's call, newest first.
     fn runs(&self, name: &str, moment: Moment) -> Result<Vec<Attempt>, Fault> {
-        let mut newest = Index::open(self.node.home()).newest(Some(name), 20)?;
+        let mut newest = Index::open(self.node.home()).newest(Filter::of(name), 20)?;
         newest.retain(|run| run.committed >= Some(moment.since));
         Ok(newest)
     }
@@ -190,7 +210,7 @@ impl Scheduler {
         let (node, job) = (self.node.clone(), name.to_owned());
         let span = tracing::info_span!("scheduled", job = name);
         let run = async move {
-            let result = run::call_due(&node, &job, moment, node.watch().progress(&node)).await;
+            let result = run::call_due(&node, &job, moment, Arc::new(Silent)).await;
             node.watch().ended(&result.clone().map(Some));
             Ended { name: job, moment, result }
         };
@@ -284,8 +304,7 @@ impl Scheduler {
     /// What is remembered of the job; a schedule that is new or changed is settled up to now.
     fn memory(&self, name: &str, job: &Job, schedule: &Schedule, now: u64) -> Result<Memory, Fault> {
         let (text, zone) = (schedule.to_string(), job.zone().name().to_owned());
-        let known =
-            fs::read(self.path(name)).ok().and_then(|json| serde_json::from_slice::<Memory>(&json).ok());
+        let known = remembered(&path(self.node.home(), name));
         if let Some(memory) = known.filter(|memory| memory.schedule == text && memory.timezone == zone) {
             return Ok(memory);
         }
@@ -296,15 +315,11 @@ impl Scheduler {
     }
 
     fn settle(&self, memory: Memory) -> Result<(), Fault> {
-        let (folder, path) = (self.node.home().schedules(), self.path(&memory.job));
+        let (folder, path) = (self.node.home().schedules(), path(self.node.home(), &memory.job));
         durable::create_folder(&folder).map_err(|error| storage(&folder, &error))?;
         let json = serde_json::to_vec_pretty(&memory)
             .map_err(|error| Fault::new(Code::Unexpected, error.to_string()))?;
         durable::replace(&path, &json).map_err(|error| storage(&path, &error))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.node.home().schedules().join(format!("{}.json", file_name(name)))
     }
 }
 
@@ -333,7 +348,6 @@ async fn tell(job: &Job, name: &str, run: &str, fault: &Fault) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     const DAY: u64 = 24 * 3600;
     /// 2026-11-24 02:30 in Shanghai.

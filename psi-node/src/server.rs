@@ -21,6 +21,7 @@ use crate::{
         grpc::{self, Handler, Pong, Status},
     },
     node::{Node, SOFTWARE},
+    report::Silent,
     run, scheduler,
     tls::accept::Peer,
 };
@@ -177,7 +178,7 @@ impl Answering {
     /// Every line that is logged meanwhile names the peer, and job and run once they are known.
     async fn answer(&self, peer: &Peer, link: Link) -> Result<(), Status> {
         let watch = self.0.watch();
-        let answered = run::answer(&self.0, peer, link, watch.progress(&self.0)).await;
+        let answered = run::answer(&self.0, peer, link, Arc::new(Silent)).await;
         watch.ended(&answered);
         match answered {
             Ok(None) => {

@@ -9,12 +9,13 @@ pub mod memory;
 pub mod sqlite;
 #[cfg(test)]
 mod tests;
+pub mod totals;
 
 use std::collections::HashMap;
 
 use psi_core::signature::PublicKey;
 
-use self::{memory::Memory, sqlite::Sqlite};
+use self::{memory::Memory, sqlite::Sqlite, totals::Total};
 use crate::{
     fault::{Code, Fault},
     home::Home,
@@ -44,8 +45,27 @@ pub trait Store: Send {
     /// The records with that key whose Commit was sent at `since` or later, in seconds since 1970, in any order.
     fn charged(&self, peer_key: &str, since: u64) -> Result<Vec<Attempt>, StoreError>;
 
-    /// The newest records, of one job or all, newest first.
-    fn newest(&self, job: Option<&str>, most: usize) -> Result<Vec<Attempt>, StoreError>;
+    /// The newest records that pass, newest first.
+    fn newest(&self, filter: Filter<'_>, most: usize) -> Result<Vec<Attempt>, StoreError>;
+
+    /// What the records sum up to, in any order; sums of nothing may be missing.
+    fn totals(&self) -> Result<Vec<Total>, StoreError>;
+}
+
+/// Which records are wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter<'a> {
+    /// Of this job only.
+    pub job: Option<&'a str>,
+    /// In this state only.
+    pub state: Option<State>,
+}
+
+impl<'a> Filter<'a> {
+    /// Those of a job.
+    pub fn of(job: &'a str) -> Self {
+        Self { job: Some(job), state: None }
+    }
 }
 
 /// Whether a record may still change.
@@ -103,16 +123,19 @@ impl Index {
         Ok(Ledger(charged.iter().flat_map(Attempt::charges).collect()))
     }
 
-    /// The newest attempts, of one job or all, newest first.
+    /// The newest attempts that pass, newest first.
     ///
     /// # Errors
     /// [`Code::State`] if a record can't be read.
-    pub fn newest(&mut self, job: Option<&str>, most: usize) -> Result<Vec<Attempt>, Fault> {
-        self.ask(|store| store.newest(job, most))
+    pub fn newest(&mut self, filter: Filter<'_>, most: usize) -> Result<Vec<Attempt>, Fault> {
+        self.ask(|store| store.newest(filter, most))
     }
 
-    /// Asks what keeps the index, or memory if that fails.
-    fn ask<T>(&mut self, ask: impl Fn(&dyn Store) -> Result<T, StoreError>) -> Result<T, Fault> {
+    /// Asks what keeps the index, or memory if that fails, as of one moment.
+    ///
+    /// # Errors
+    /// [`Code::State`] if a record can't be read.
+    pub fn ask<T>(&mut self, ask: impl Fn(&dyn Store) -> Result<T, StoreError>) -> Result<T, Fault> {
         let attempts = Attempts::of(&self.home);
         match refresh(self.store.as_mut(), &attempts)?.and_then(|()| ask(self.store.as_ref())) {
             Ok(found) => Ok(found),

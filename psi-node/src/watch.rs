@@ -5,12 +5,11 @@
 //! GET /metrics    Prometheus text, version 0.0.4
 //! ```
 //!
-//! It is plain HTTP on a port of loopback of its own. Runs are counted from the records in the home, so that those of
-//! `psi run` beside the service count as well and a restart loses none; times and bytes are those of this process. Names of
+//! It is plain HTTP on a port of loopback of its own. Runs, times and bytes are summed up by the index over the records in the
+//! home, so that those of `psi run` beside the service count as well and a restart loses none; sessions are those of this process. Names of
 //! jobs and partners, types, counts and error codes are in it; no identifiers, keys, or paths.
 
 mod metrics;
-mod phases;
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +28,7 @@ use tokio::{net::TcpListener, sync::Semaphore, task};
 use crate::{
     fault::{Code, Fault},
     node::Node,
-    report::{Progress, Summary},
+    report::Summary,
 };
 
 /// Connections at a time: a monitor needs one.
@@ -45,10 +44,6 @@ pub struct Watch(Arc<Mutex<Seen>>);
 struct Seen {
     /// By error code, or `complete`.
     sessions: BTreeMap<String, u64>,
-    /// By phase.
-    phases: BTreeMap<&'static str, Duration>,
-    /// Sent, received; of complete sessions.
-    bytes: [u64; 2],
 }
 
 impl Watch {
@@ -58,19 +53,10 @@ impl Watch {
         let result = match session {
             // A peer that only took the statement of a finished run.
             Ok(None) => "shown".to_owned(),
-            Ok(Some(summary)) => {
-                seen.bytes[0] += summary.bytes_sent;
-                seen.bytes[1] += summary.bytes_received;
-                "complete".to_owned()
-            }
+            Ok(Some(_)) => "complete".to_owned(),
             Err(fault) => fault.code.to_string(),
         };
         *seen.sessions.entry(result).or_default() += 1;
-    }
-
-    /// Measures the phases of one session.
-    pub fn progress(&self, node: &Node) -> Arc<dyn Progress> {
-        Arc::new(phases::Phases::new(self.clone(), node.tls().clock().clone()))
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {

@@ -75,11 +75,15 @@ async fn figures_of_runs_budgets_and_sessions() {
         r#"psi_budget_left{peer="bank-a",profile="text/1"} 900"#,
         r#"psi_runs_left_today{job="agents",peer="bank-a"} 1"#,
         r#"psi_sessions_total{result="complete"} 1"#,
+        r#"psi_items_total{job="agents",peer="bank-a",of="theirs"} 100"#,
     ] {
         assert_has(&metrics, line);
     }
-    for name in ["psi_certificate_expiry_timestamp_seconds 1", r#"psi_phase_seconds_total{phase="masking"} "#]
-    {
+    for name in [
+        "psi_certificate_expiry_timestamp_seconds 1",
+        r#"psi_phase_seconds_total{job="agents",peer="bank-a",phase="masking"} "#,
+        r#"psi_bytes_total{job="agents",peer="bank-a",direction="received"} "#,
+    ] {
         assert!(metrics.contains(name), "{name} is not in\n{metrics}");
     }
     for secret in

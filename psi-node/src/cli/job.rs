@@ -71,6 +71,16 @@ pub(crate) struct Add {
     /// Start up to so many minutes later than due
     #[arg(long, value_name = "N", default_value_t = 0, requires = "schedule")]
     pub(super) jitter_minutes: u32,
+    /// Program and arguments to run after two scheduled runs in a row have failed; the last flag, or ended by `;`
+    #[arg(
+        long,
+        value_name = "CMD",
+        num_args = 1..,
+        allow_hyphen_values = true,
+        value_terminator = ";",
+        requires = "schedule"
+    )]
+    pub(super) on_failure: Vec<String>,
     /// The columns of the list that the output keeps, in this order; all if not given
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     pub(super) columns: Vec<String>,
@@ -184,7 +194,7 @@ impl Add {
             timezone: self.timezone.or_else(|| self.schedule.as_ref().map(|_| Zone::machine())),
             schedule: self.schedule.clone(),
             jitter_minutes: self.jitter_minutes,
-            on_failure: Vec::new(),
+            on_failure: self.on_failure.clone(),
             columns: self.columns.clone(),
             bom: self.bom,
             only_new: self.only_new,
@@ -256,6 +266,9 @@ fn described(name: &str, job: &Job) -> String {
     ));
     if let Some(schedule) = &job.schedule {
         facts.push(("schedule", scheduled(schedule, job)));
+        if !job.on_failure.is_empty() {
+            facts.push(("on failure", job.on_failure.join(" ")));
+        }
     }
     let peer = print::printable(&job.peer);
     format!("{}\nWhat it allows, and nothing else:\n{}", print::table(&facts), allowed(job, &peer))

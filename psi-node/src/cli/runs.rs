@@ -6,10 +6,13 @@ use psi_node::{
     fault::Fault,
     home::Home,
     node::Node,
+    report::Phase,
     run::{cancel, holder, resume},
-    runs::{Attempt, AttemptList, AttemptRows, Attempts, Runs, State, started, time},
-    store::Index,
+    runs::{Attempt, AttemptList, AttemptRows, Attempts, Runs, Spent, State, started, time},
+    store::{Filter, Index},
 };
+
+use serde::{Deserialize, de::IntoDeserializer};
 
 use super::{print, run};
 
@@ -18,7 +21,11 @@ pub(crate) enum Command {
     /// List the newest attempts, newest first
     List {
         /// Only those of this job
+        #[arg(long, value_name = "JOB")]
         job: Option<String>,
+        /// Only those in this state: agreed, committed, closing, unconfirmed, complete, failed or abandoned
+        #[arg(long, value_name = "STATE", value_parser = state_named)]
+        state: Option<State>,
         /// How many
         #[arg(long, value_name = "N", default_value_t = 20)]
         most: usize,
@@ -57,8 +64,9 @@ pub(crate) enum Command {
 impl Command {
     pub(super) fn execute(&self, home: &Home, psi: &str) -> Result<(), Fault> {
         match self {
-            Self::List { job, most, json } => {
-                let attempts = Index::open(home).newest(job.as_deref(), *most)?;
+            Self::List { job, state, most, json } => {
+                let filter = Filter { job: job.as_deref(), state: *state };
+                let attempts = Index::open(home).newest(filter, *most)?;
                 if *json { attempts.iter().try_for_each(print::json) } else { print::out(&listed(&attempts)) }
             }
             Self::Show { id, json } => show(home, &Attempts::of(home).named(id)?, *json, psi),
@@ -75,6 +83,11 @@ impl Command {
             }
         }
     }
+}
+
+/// A state by the word that records and `--json` have for it.
+fn state_named(word: &str) -> Result<State, serde::de::value::Error> {
+    State::deserialize(word.into_deserializer())
 }
 
 fn show(home: &Home, attempt: &Attempt, json: bool, psi: &str) -> Result<(), Fault> {
@@ -98,8 +111,10 @@ fn shown(home: &Home, attempt: &Attempt, psi: &str) -> String {
     }
     facts.extend(attempt.lists.iter().map(|list| (list.profile.as_str(), sizes(list))));
     facts.extend(attempt.rows.iter().map(|rows| ("rows", counted(rows))));
+    facts.extend(spent(&attempt.spent));
     facts.extend(attempt.error.iter().map(|error| ("error", error.clone())));
     facts.push(("result", result(attempt)));
+    facts.extend(attempt.rejects.iter().map(|path| ("rejects", path.display().to_string())));
     let folder = Runs::of(home).folder(&attempt.run_id);
     if folder.exists() {
         facts.push(("record", folder.display().to_string()));
@@ -142,6 +157,20 @@ fn counted(rows: &AttemptRows) -> String {
         [rows.read, rows.rejected, rows.written].map(|rows| print::grouped(rows.into()));
     let duplicates = print::grouped(rows.duplicates.iter().map(|of| u128::from(*of)).sum());
     format!("{read} read, {rejected} left out, {duplicates} duplicates, {written} in the result")
+}
+
+/// What it took, if that is known.
+fn spent(spent: &Spent) -> Vec<(&'static str, String)> {
+    if spent.is_empty() {
+        return Vec::new();
+    }
+    let phase = |phase: Phase| {
+        let span = print::span(*spent.phases_ms.get(phase.name())? as f64 / 1e3);
+        Some(format!("{} {span}", phase.name()))
+    };
+    let phases: Vec<String> = Phase::ALL.into_iter().filter_map(phase).collect();
+    let [sent, received] = [spent.bytes_sent, spent.bytes_received].map(print::bytes);
+    vec![("took", phases.join(", ")), ("bytes", format!("{sent} sent, {received} received"))]
 }
 
 /// Where the result is, or would be.

@@ -241,6 +241,9 @@ fn job_table(job: &Job) -> Table {
         table.insert("schedule", value(schedule.to_string()));
         table.insert("jitter_minutes", value(i64::from(job.jitter_minutes)));
     }
+    if !job.on_failure.is_empty() {
+        table.insert("on_failure", value(job.on_failure.iter().collect::<Array>()));
+    }
     if !job.columns.is_empty() {
         table.insert("columns", value(job.columns.iter().collect::<Array>()));
     }

@@ -1,6 +1,6 @@
 //! A conversation with the peer to its end, and what becomes of the run's files then.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use psi_core::{
     error::Incompatible,
@@ -30,8 +30,9 @@ impl Run<'_> {
         &self,
         mut talk: Talk,
         start: Start,
-        traffic: &Traffic,
+        traffic: &Arc<Traffic>,
     ) -> Result<Summary, Fault> {
+        self.progress.connected(traffic);
         let before = [traffic.sent(), traffic.received()];
         match self.within_deadline(&mut talk, start).await {
             Ok(finished) => {

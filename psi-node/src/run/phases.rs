@@ -30,7 +30,7 @@ use crate::{
     join::Sizes,
     journal,
     masked::StoredList,
-    report::Phase,
+    report::{Phase, Progress},
     runs::{self, Attempt, AttemptList, AttemptRows, Results, Runs, State},
 };
 

@@ -1,18 +1,21 @@
 //! What a run leaves behind whatever happens: the record of its attempt.
 
+use std::sync::Arc;
+
 use psi_core::{identifier::Profile, session::Agreed, transcript::Transcript};
 
-use super::{Run, lease};
+use super::{Run, lease, meter::Meter};
 use crate::{
     fault::Fault,
     policy::Request,
-    runs::{Attempt, AttemptList, AttemptRows, Attempts, State},
+    runs::{Attempt, AttemptList, AttemptRows, Attempts, Spent, State},
 };
 
 /// The record of this attempt.
 pub(super) struct Record {
     attempts: Attempts,
     pub(super) attempt: Attempt,
+    meter: Arc<Meter>,
     /// Whether what the run needs to go on is durable.
     pub(super) kept: bool,
 }
@@ -35,14 +38,15 @@ impl Record {
             only_new: run.job.only_new,
             rows: None,
             resumed: 0,
+            spent: Spent::default(),
             error: None,
         };
-        Self { attempts: Attempts::of(run.node.home()), attempt, kept: false }
+        Self { kept: false, ..Self::resumed(run, attempt) }
     }
 
     /// The record of a run that goes on.
     pub(super) fn resumed(run: &Run<'_>, attempt: Attempt) -> Self {
-        Self { attempts: Attempts::of(run.node.home()), attempt, kept: true }
+        Self { attempts: Attempts::of(run.node.home()), attempt, meter: run.progress.clone(), kept: true }
     }
 
     /// The peer wants to go on as well.
@@ -61,7 +65,8 @@ impl Record {
         self.write()
     }
 
-    pub(super) fn write(&self) -> Result<(), Fault> {
+    pub(super) fn write(&mut self) -> Result<(), Fault> {
+        self.attempt.spent.add(self.meter.take());
         self.attempts.write(&self.attempt)
     }
 
@@ -82,6 +87,7 @@ impl Record {
     pub(super) fn end(&mut self, state: State, fault: Option<&Fault>) -> Result<(), Fault> {
         self.attempt.state = state;
         self.attempt.error = fault.map(|fault| format!("{}: {fault}", fault.code));
+        self.meter.rest();
         self.write()
     }
 }

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Store, StoreError, is_open};
+use super::{
+    Filter, Store, StoreError, is_open,
+    totals::{self, Total},
+};
 use crate::runs::Attempt;
 
 /// Records by id.
@@ -26,8 +29,28 @@ impl Store for Memory {
         Ok(self.0.values().filter(charged).cloned().collect())
     }
 
-    fn newest(&self, job: Option<&str>, most: usize) -> Result<Vec<Attempt>, StoreError> {
-        let of_job = |record: &&Attempt| job.is_none_or(|job| record.job == job);
-        Ok(self.0.values().rev().filter(of_job).take(most).cloned().collect())
+    fn newest(&self, filter: Filter<'_>, most: usize) -> Result<Vec<Attempt>, StoreError> {
+        let passes = |record: &&Attempt| {
+            filter.job.is_none_or(|job| record.job == job)
+                && filter.state.is_none_or(|state| record.state == state)
+        };
+        Ok(self.0.values().rev().filter(passes).take(most).cloned().collect())
+    }
+
+    fn totals(&self) -> Result<Vec<Total>, StoreError> {
+        let mut sums: BTreeMap<[&str; 4], u64> = BTreeMap::new();
+        for record in self.0.values() {
+            for (figure, of, amount) in totals::of(record) {
+                *sums.entry([&record.job, &record.peer, figure, of]).or_default() += amount;
+            }
+        }
+        let total = |([job, peer, figure, of], amount): ([&str; 4], u64)| Total {
+            job: job.to_owned(),
+            peer: peer.to_owned(),
+            figure: figure.to_owned(),
+            of: of.to_owned(),
+            amount,
+        };
+        Ok(sums.into_iter().map(total).collect())
     }
 }

@@ -10,24 +10,48 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, Row, TransactionBehavior, params};
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params, params_from_iter,
+};
 
-use super::{Store, StoreError, is_open};
-use crate::{durable, runs::Attempt};
+use super::{
+    Filter, Store, StoreError, is_open,
+    totals::{self, Total},
+};
+use crate::{
+    durable,
+    runs::{Attempt, State},
+};
 
 /// `PSIX` in the file's header: whose database it is.
 const APPLICATION: i32 = 0x5053_4958;
 /// How long another process may hold the file.
 const BUSY: Duration = Duration::from_secs(5);
 /// Each step from one version of the schema to the next; the header counts those that were taken.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE attempts (
         run_id TEXT PRIMARY KEY, job TEXT NOT NULL, peer_key TEXT NOT NULL, committed INTEGER, open INTEGER NOT NULL,
         record TEXT NOT NULL
     ) WITHOUT ROWID;
     CREATE INDEX charges ON attempts (peer_key, committed);
     CREATE INDEX jobs ON attempts (job, run_id);
-"];
+",
+    // Every record is read again: the folder has them all.
+    "
+    DROP TABLE attempts;
+    CREATE TABLE attempts (
+        run_id TEXT PRIMARY KEY, job TEXT NOT NULL, peer_key TEXT NOT NULL, committed INTEGER, open INTEGER NOT NULL,
+        state TEXT NOT NULL, record TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX charges ON attempts (peer_key, committed);
+    CREATE INDEX jobs ON attempts (job, run_id);
+    CREATE INDEX states ON attempts (job, state, run_id);
+    CREATE TABLE totals (
+        job TEXT, peer TEXT, figure TEXT, of TEXT, amount INTEGER NOT NULL, PRIMARY KEY (job, peer, figure, of)
+    ) WITHOUT ROWID;
+",
+];
 
 /// The index in a file.
 pub struct Sqlite(Connection);
@@ -104,17 +128,11 @@ impl Store for Sqlite {
 
     fn apply(&mut self, records: &[Attempt], gone: &[String]) -> Result<(), StoreError> {
         let change = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for record in records {
-            let text = serde_json::to_string(record)?;
-            // The file's numbers have a sign.
-            let committed = record.committed.map(|at| at.min(i64::MAX as u64) as i64);
-            change.execute(
-                "INSERT OR REPLACE INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![record.run_id, record.job, record.peer_key, committed, is_open(record), text],
-            )?;
+        for id in gone.iter().chain(records.iter().map(|record| &record.run_id)) {
+            remove(&change, id)?;
         }
-        for id in gone {
-            change.execute("DELETE FROM attempts WHERE run_id = ?1", [id])?;
+        for record in records {
+            insert(&change, record)?;
         }
         Ok(change.commit()?)
     }
@@ -127,16 +145,64 @@ impl Store for Sqlite {
         )
     }
 
-    fn newest(&self, job: Option<&str>, most: usize) -> Result<Vec<Attempt>, StoreError> {
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        match job {
-            Some(job) => self.records(
-                "SELECT record FROM attempts WHERE job = ?1 ORDER BY run_id DESC LIMIT ?2",
-                params![job, most],
-            ),
-            None => self.records("SELECT record FROM attempts ORDER BY run_id DESC LIMIT ?1", [most]),
-        }
+    fn newest(&self, filter: Filter<'_>, most: usize) -> Result<Vec<Attempt>, StoreError> {
+        let wanted = [("job", filter.job), ("state", filter.state.map(State::name))];
+        let wanted: Vec<_> =
+            wanted.into_iter().filter_map(|(column, value)| Some((column, value?))).collect();
+        let conditions: String = wanted.iter().map(|(column, _)| format!(" AND {column} = ?")).collect();
+        let sql =
+            format!("SELECT record FROM attempts WHERE 1{conditions} ORDER BY run_id DESC LIMIT {most}");
+        self.records(&sql, params_from_iter(wanted.iter().map(|(_, value)| value)))
     }
+
+    fn totals(&self) -> Result<Vec<Total>, StoreError> {
+        let mut statement =
+            self.0.prepare("SELECT job, peer, figure, of, amount FROM totals WHERE amount > 0")?;
+        let totals = statement.query_map([], |row| {
+            let (job, peer, figure, of) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+            Ok(Total { job, peer, figure, of, amount: row.get::<_, i64>(4)? as u64 })
+        })?;
+        Ok(totals.collect::<Result<_, _>>()?)
+    }
+}
+
+fn insert(change: &Transaction<'_>, record: &Attempt) -> Result<(), StoreError> {
+    // The file's numbers have a sign.
+    let committed = record.committed.map(|at| at.min(i64::MAX as u64) as i64);
+    let (open, state, text) = (is_open(record), record.state.name(), serde_json::to_string(record)?);
+    change.prepare("INSERT INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
+        record.run_id,
+        record.job,
+        record.peer_key,
+        committed,
+        open,
+        state,
+        text
+    ])?;
+    sum_up(change, record, 1)
+}
+
+/// Takes a record away, and what it had added to the sums.
+fn remove(change: &Transaction<'_>, id: &str) -> Result<(), StoreError> {
+    let text: Option<String> = change
+        .prepare("SELECT record FROM attempts WHERE run_id = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    let Some(text) = text else { return Ok(()) };
+    sum_up(change, &serde_json::from_str(&text)?, -1)?;
+    change.execute("DELETE FROM attempts WHERE run_id = ?1", [id])?;
+    Ok(())
+}
+
+fn sum_up(change: &Transaction<'_>, record: &Attempt, sign: i64) -> Result<(), StoreError> {
+    let mut add = change.prepare(
+        "INSERT INTO totals VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (job, peer, figure, of) DO UPDATE SET amount = amount + excluded.amount",
+    )?;
+    for (figure, of, amount) in totals::of(record) {
+        add.execute(params![record.job, record.peer, figure, of, sign * amount as i64])?;
+    }
+    Ok(())
 }
 
 impl From<rusqlite::Error> for StoreError {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::runs::AttemptList;
+use crate::runs::{AttemptList, Spent};
 
 const KEY: &str = "ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
 const OTHER: &str = "ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -29,6 +29,7 @@ fn record(id: &str, job: &str, committed: Option<u64>, state: State) -> Attempt 
         only_new: false,
         rows: None,
         resumed: 0,
+        spent: Spent::default(),
         error: None,
     }
 }
@@ -62,14 +63,30 @@ fn suite(store: &mut dyn Store) {
     assert_eq!(ids(&store.charged(KEY, 100).unwrap()), ["2", "5"]);
     assert_eq!(ids(&store.charged(KEY, 0).unwrap()), ["1", "2", "5"]);
     assert_eq!(store.charged(OTHER, 0).unwrap(), records[3..4]);
-    let newest = |store: &dyn Store, job, most| -> Vec<String> {
-        store.newest(job, most).unwrap().into_iter().map(|record| record.run_id).collect()
+    let newest = |store: &dyn Store, job, state, most| -> Vec<String> {
+        let records = store.newest(Filter { job, state }, most).unwrap();
+        records.into_iter().map(|record| record.run_id).collect()
     };
-    assert_eq!(newest(store, None, 2), ["5", "4"]);
-    assert_eq!(newest(store, Some("agents"), 9), ["4", "2", "1"]);
+    assert_eq!(newest(store, None, None, 2), ["5", "4"]);
+    assert_eq!(newest(store, Some("agents"), None, 9), ["4", "2", "1"]);
+    assert_eq!(newest(store, Some("agents"), Some(State::Failed), 9), ["4"]);
+    assert_eq!(newest(store, None, Some(State::Closing), 9), ["5"]);
+    let total = |store: &dyn Store, job: &str, figure: &str, of: &str| -> u64 {
+        let totals = store.totals().unwrap().into_iter();
+        let wanted = totals.filter(|total| (&*total.job, &*total.figure, &*total.of) == (job, figure, of));
+        wanted.map(|total| total.amount).sum()
+    };
+    assert_eq!(total(store, "agents", totals::RUNS, totals::UNDER_WAY), 1);
+    assert_eq!(total(store, "agents", totals::RUNS, "complete"), 1);
+    assert_eq!(total(store, "agents", totals::ITEMS, "theirs"), 60);
+    assert_eq!(total(store, "others", totals::ITEMS, "theirs"), 20, "of what was committed");
     let ended = record("2", "agents", Some(100), State::Failed);
     store.apply(std::slice::from_ref(&ended), &["1".to_owned(), "none".to_owned()]).unwrap();
     assert_eq!(open(store), ["3", "5"]);
+    assert_eq!(total(store, "agents", totals::RUNS, totals::UNDER_WAY), 0);
+    assert_eq!(total(store, "agents", totals::RUNS, "complete"), 0, "it is gone");
+    assert_eq!(total(store, "agents", totals::RUNS, "abandoned"), 2);
+    assert_eq!(total(store, "agents", totals::ITEMS, "theirs"), 40);
     assert_eq!(store.charged(KEY, 100).unwrap().iter().find(|record| record.run_id == "2"), Some(&ended));
     assert_eq!(store.known().unwrap().len(), 4);
 }
@@ -118,7 +135,7 @@ fn the_index_follows_the_records_whoever_writes_them() {
     attempts.write(&record("2", "agents", Some(6), State::Complete)).unwrap();
     assert_eq!(tested(), 40);
     attempts.write(&record("1", "agents", Some(5), State::Failed)).unwrap();
-    assert_eq!(Index::open(&home).newest(None, 9).unwrap()[1].state, State::Failed);
+    assert_eq!(Index::open(&home).newest(Filter::default(), 9).unwrap()[1].state, State::Failed);
     fs::remove_file(home.attempts().join("2.json")).unwrap();
     assert_eq!(tested(), 20);
 }
@@ -178,7 +195,7 @@ fn an_index_that_breaks_in_use_is_done_without() {
     let mut index = Index::open(&home);
     rusqlite::Connection::open(home.index()).unwrap().execute_batch("DROP TABLE attempts").unwrap();
     assert_eq!(index.ledger(key(), 0).unwrap().0.len(), 1);
-    assert_eq!(index.newest(Some("agents"), 1).unwrap().len(), 1);
+    assert_eq!(index.newest(Filter::of("agents"), 1).unwrap().len(), 1);
 }
 
 #[test]
@@ -190,7 +207,9 @@ fn several_processes_share_an_index() {
             scope.spawn(move || {
                 let id = number.to_string();
                 Attempts::of(home).write(&record(&id, "agents", Some(5), State::Complete)).unwrap();
-                assert!(ids(&Index::open(home).newest(None, 99).unwrap()).contains(&id.as_str()));
+                assert!(
+                    ids(&Index::open(home).newest(Filter::default(), 99).unwrap()).contains(&id.as_str())
+                );
             });
         }
     });

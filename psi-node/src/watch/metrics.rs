@@ -4,16 +4,23 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use super::Watch;
 use crate::{
-    budget::Budget,
+    budget::{self, Budget},
     config::Config,
+    fault::Fault,
     node::{Node, SOFTWARE},
-    runs::{Attempt, Attempts, State},
+    policy::Ledger,
+    runs::{Attempt, State},
+    scheduler::{self, Memory},
+    store::{
+        Filter, Index,
+        totals::{self, Total},
+    },
 };
 
 /// All figures; what can't be read is missing, and logged.
 pub(super) fn text(node: &Node) -> String {
     let mut text = Text::default();
-    let (config, now) = (node.config(), node.now());
+    let config = node.config();
     text.family("psi_info", "gauge", "Software of the node.");
     text.value("psi_info", &[("software", SOFTWARE)], 1.0);
     text.family(
@@ -22,13 +29,47 @@ pub(super) fn text(node: &Node) -> String {
         "End of the certificate in use; it is reissued daily.",
     );
     text.value("psi_certificate_expiry_timestamp_seconds", &[], node.tls().credentials().expires() as f64);
-    match Attempts::of(node.home()).all() {
-        Ok(attempts) => text.runs(&config, &attempts),
+    match Figures::read(node, &config) {
+        Ok(figures) => text.figures(&config, &figures),
         Err(fault) => tracing::error!(code = %fault.code, %fault, "the records of runs can't be read"),
     }
-    text.budgets(node, &config, now);
+    text.schedules(&scheduler::memories(node.home(), &config));
     text.sessions(node.watch());
     text.0
+}
+
+/// What the index says, as of one moment.
+struct Figures {
+    totals: Vec<Total>,
+    /// The last complete run of each job that has one.
+    last: BTreeMap<String, Attempt>,
+    budgets: Vec<Budget>,
+}
+
+impl Figures {
+    fn read(node: &Node, config: &Config) -> Result<Self, Fault> {
+        let now = node.now();
+        let since = budget::since(now);
+        let (totals, last, charged) = Index::open(node.home()).ask(|store| {
+            let mut last = BTreeMap::new();
+            for job in config.jobs.keys() {
+                let complete = Filter { state: Some(State::Complete), ..Filter::of(job) };
+                last.extend(store.newest(complete, 1)?.pop().map(|attempt| (job.clone(), attempt)));
+            }
+            let mut charged = Vec::new();
+            for (name, peer) in &config.peers {
+                let records = store.charged(&peer.key.to_string(), since)?;
+                charged.push((name, Ledger(records.iter().flat_map(Attempt::charges).collect())));
+            }
+            Ok((store.totals()?, last, charged))
+        })?;
+        let budgets = charged.iter().map(|(peer, ledger)| Budget::of(config, peer, ledger, now));
+        Ok(Self { totals, last, budgets: budgets.collect::<Result<_, _>>()? })
+    }
+
+    fn of<'a>(&'a self, figure: &'a str) -> impl Iterator<Item = &'a Total> {
+        self.totals.iter().filter(move |total| total.figure == figure)
+    }
 }
 
 #[derive(Default)]
@@ -46,48 +87,53 @@ impl Text {
         let _ = writeln!(self.0, "{name}{labels} {value}");
     }
 
-    fn runs(&mut self, config: &Config, attempts: &[Attempt]) {
-        let mut counts: BTreeMap<[&str; 3], u64> = BTreeMap::new();
-        let mut last: BTreeMap<&str, &Attempt> = BTreeMap::new();
-        for attempt in attempts {
-            let Some(result) = result(attempt) else { continue };
-            *counts.entry([&attempt.job, &attempt.peer, result]).or_default() += 1;
-            let newest = last.get(attempt.job.as_str()).is_none_or(|last| last.committed < attempt.committed);
-            if attempt.state == State::Complete && newest {
-                last.insert(&attempt.job, attempt);
-            }
-        }
-        self.family(
-            "psi_runs_total",
-            "counter",
-            "Runs that ended, by result: complete, closing, abandoned or the error's code.",
-        );
-        for ([job, peer, result], count) in &counts {
-            self.value("psi_runs_total", &[("job", job), ("peer", peer), ("result", result)], *count as f64);
-        }
+    fn figures(&mut self, config: &Config, figures: &Figures) {
+        let ended = figures.of(totals::RUNS).filter(|total| total.of != totals::UNDER_WAY);
+        let help = "Runs that ended, by result: complete, closing, abandoned or the error's code.";
+        self.totals("psi_runs_total", help, "result", ended, 1.0);
         self.family("psi_runs_under_way", "gauge", "Runs that have not ended.");
-        self.value(
-            "psi_runs_under_way",
-            &[],
-            attempts.iter().filter(|attempt| result(attempt).is_none()).count() as f64,
-        );
+        let under_way = figures.of(totals::RUNS).filter(|total| total.of == totals::UNDER_WAY);
+        self.value("psi_runs_under_way", &[], under_way.map(|total| total.amount).sum::<u64>() as f64);
+        self.last_success(config, &figures.last);
+        self.last_items(&figures.last);
+        let help = "Seconds that runs spent in each phase on this side.";
+        self.totals("psi_phase_seconds_total", help, "phase", figures.of(totals::PHASES), 1e-3);
+        let help = "Bytes of runs, TLS included.";
+        self.totals("psi_bytes_total", help, "direction", figures.of(totals::BYTES), 1.0);
+        let help = "Items of runs whose Commit was sent.";
+        self.totals("psi_items_total", help, "of", figures.of(totals::ITEMS), 1.0);
+        self.budgets(&figures.budgets);
+    }
+
+    /// One counter by job, peer and what it is of.
+    fn totals<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        totals: impl Iterator<Item = &'a Total>,
+        unit: f64,
+    ) {
+        self.family(name, "counter", help);
+        for Total { job, peer, of, amount, .. } in totals {
+            self.value(name, &[("job", job), ("peer", peer), (label, of)], *amount as f64 * unit);
+        }
+    }
+
+    fn last_success(&mut self, config: &Config, last: &BTreeMap<String, Attempt>) {
         self.family(
             "psi_last_success_timestamp_seconds",
             "gauge",
             "When the last complete run of a job committed; 0 if there is none.",
         );
         for (name, job) in &config.jobs {
-            let committed = last.get(name.as_str()).and_then(|attempt| attempt.committed).unwrap_or_default();
-            self.value(
-                "psi_last_success_timestamp_seconds",
-                &[("job", name), ("peer", &job.peer)],
-                committed as f64,
-            );
+            let committed = last.get(name).and_then(|attempt| attempt.committed).unwrap_or_default();
+            let labels = [("job", name.as_str()), ("peer", &job.peer)];
+            self.value("psi_last_success_timestamp_seconds", &labels, committed as f64);
         }
-        self.last_items(&last);
     }
 
-    fn last_items(&mut self, last: &BTreeMap<&str, &Attempt>) {
+    fn last_items(&mut self, last: &BTreeMap<String, Attempt>) {
         self.family(
             "psi_last_items",
             "gauge",
@@ -102,18 +148,13 @@ impl Text {
                 ("matches", list.matches),
             ];
             for (of, count) in counts.into_iter().filter_map(|(of, count)| Some((of, count?))) {
-                let labels = [("job", *job), ("profile", &list.profile), ("of", of)];
+                let labels = [("job", job.as_str()), ("profile", &list.profile), ("of", of)];
                 self.value("psi_last_items", &labels, count as f64);
             }
         }
     }
 
-    fn budgets(&mut self, node: &Node, config: &Config, now: u64) {
-        let budgets: Vec<Budget> = config
-            .peers
-            .keys()
-            .filter_map(|peer| Budget::load(node.home(), config, peer, now).ok())
-            .collect();
+    fn budgets(&mut self, budgets: &[Budget]) {
         self.family(
             "psi_budget_left",
             "gauge",
@@ -143,40 +184,14 @@ impl Text {
         for (result, count) in &seen.sessions {
             self.value("psi_sessions_total", &[("result", result)], *count as f64);
         }
-        self.family(
-            "psi_phase_seconds_total",
-            "counter",
-            "Seconds that sessions of this process spent in each phase.",
-        );
-        for (phase, time) in &seen.phases {
-            self.value("psi_phase_seconds_total", &[("phase", phase)], time.as_secs_f64());
-        }
-        self.family(
-            "psi_bytes_total",
-            "counter",
-            "Bytes of complete sessions of this process, TLS included.",
-        );
-        for (direction, bytes) in ["sent", "received"].into_iter().zip(seen.bytes) {
-            self.value("psi_bytes_total", &[("direction", direction)], bytes as f64);
-        }
     }
-}
 
-/// How a run ended; `None` while it has not.
-fn result(attempt: &Attempt) -> Option<&str> {
-    match attempt.state {
-        State::Complete => Some("complete"),
-        State::Closing => Some("closing"),
-        State::Failed => Some(code(attempt.error.as_deref().unwrap_or_default())),
-        _ => None,
-    }
-}
-
-/// The code before the text of an attempt's error.
-fn code(error: &str) -> &str {
-    match error.split_once(": ") {
-        Some((code, _)) if code.starts_with("PSI-E") => code,
-        _ => "abandoned",
+    fn schedules(&mut self, memories: &[Memory]) {
+        let help = "Scheduled runs of a job that failed in a row.";
+        self.family("psi_schedule_failures", "gauge", help);
+        for memory in memories {
+            self.value("psi_schedule_failures", &[("job", &memory.job)], memory.failures.into());
+        }
     }
 }
 
@@ -189,10 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_escaped_and_codes_are_taken_from_errors() {
+    fn labels_are_escaped() {
         assert_eq!(escaped("a\"b\\c\n"), "a\\\"b\\\\c\\n");
-        assert_eq!(code("PSI-E042: the connection was cut: x"), "PSI-E042");
-        assert_eq!(code("abandoned: the process ended before the run did"), "abandoned");
-        assert_eq!(code(""), "abandoned");
     }
 }
