@@ -362,12 +362,12 @@ impl Fault {
         Refusal { code: row.number, detail: if told { self.place.clone() } else { String::new() } }
     }
 
-    /// The row that the peer is told: what only concerns this node is no news for it, but whether it will go on is.
+    /// The row that the peer is told: what only concerns this node is no news for it, but whether it may try again is.
     pub fn refusal_row(&self) -> &'static Row {
         let row = self.code.row();
         match row.exit {
             6..=9 | 11 | 13 | 130 | 143 => row,
-            _ if self.resumable => Code::Interrupted.row(),
+            _ if self.resumable || row.retry == Retry::Later => Code::Interrupted.row(),
             _ => Code::Refused.row(),
         }
     }
@@ -441,6 +441,9 @@ mod tests {
         assert_eq!(policy.refusal(), Refusal { code: 62, detail: String::new() });
         let output = Fault::new(Code::OutputExists, "/data/out.csv exists").with_place("/data/out.csv");
         assert_eq!(output.refusal(), Refusal { code: 66, detail: String::new() });
+        let full = Fault::new(Code::Storage, "/var/lib/psi: no space left");
+        assert_eq!(full.refusal(), Refusal { code: 130, detail: String::new() });
+        assert_eq!(Fault::refused_by_peer(&full.refusal()).code, Code::Cut, "there may be room tomorrow");
     }
 
     #[test]

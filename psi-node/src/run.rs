@@ -144,7 +144,7 @@ pub async fn answer(
         }
     };
     match run.await {
-        Ok(Some((run, start))) => run.converse(talk, start, &caller.traffic).await.map(Some),
+        Ok(Some((run, start))) => run.answered(talk, start, &caller.traffic).await.map(Some),
         Ok(None) => talk.end().await.map(|()| None),
         Err(fault) => {
             talk.refuse(&fault).await;

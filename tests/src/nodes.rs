@@ -129,6 +129,14 @@ impl Place {
         fs::write(self.list(), csv).unwrap();
     }
 
+    /// Writes a list with two columns of identifiers, and sets the job to compare both: two rows share a QQ number.
+    pub fn write_two_lists(&mut self, range: std::ops::Range<u32>) {
+        let keys = r#"keys = [{ column = "id", profile = "text/1" }, { column = "qq", profile = "qq/1" }]"#;
+        self.keys = keys.to_owned();
+        let rows: String = range.map(|n| format!("agent {n},{},row {n}\n", 100_000 + n / 2)).collect();
+        fs::write(self.list(), format!("id,qq,note\n{rows}")).unwrap();
+    }
+
     /// The identifiers in the result, in its order.
     pub fn result(&self) -> Vec<String> {
         let text = fs::read_to_string(self.output()).unwrap();

@@ -7,7 +7,7 @@
 //!
 //! The oracle knows both lists in clear, in every version that they have had, and reads what the nodes left on disk. It shares
 //! the verifier and the formats of the records with them, not their reading of lists, their join or their writing of results:
-//! lists here are plain lines whose first cell is canonical already. With a [`Tap`] it also knows what was sent.
+//! lists here are plain lines whose first cells, one a list, are canonical already. With a [`Tap`] it also knows what was sent.
 
 mod opened;
 mod sent;
@@ -26,8 +26,9 @@ use crate::{nodes::Homes, tap::Tap};
 pub struct Oracle {
     /// `a` and `b`: every version of the list, oldest first.
     versions: [Vec<String>; 2],
-    /// By side and run: the version that was behind its Commit when it was opened. That is much work, and stays true.
-    opened: Mutex<BTreeMap<(usize, String), usize>>,
+    /// By side and run: the version that was behind its Commit when it was opened, and how many lists that are. It is much
+    /// work, and stays true.
+    opened: Mutex<BTreeMap<(usize, String), (usize, usize)>>,
 }
 
 /// What an oracle found, of both sides together.
@@ -43,6 +44,9 @@ pub struct Findings {
     pub keys: usize,
     /// Lists behind results that were opened and compared with what was committed to.
     pub opened: usize,
+    /// Runs that count on both sides, and have not come to a result on both: to go on with another session would be a second
+    /// disclosure.
+    pub unfinished: BTreeSet<String>,
     /// Invariants that are broken, each with its place.
     pub broken: Vec<String>,
 }
@@ -81,6 +85,7 @@ impl Oracle {
             results: sum(|side| side.results.len()),
             runs: sum(|side| side.runs.len()),
             charged: sum(|side| side.charged.len()),
+            unfinished: unfinished(&sides),
             ..Findings::default()
         };
         let sent = Sent::gather(&sides, tap, &mut findings.broken);
@@ -89,12 +94,12 @@ impl Oracle {
         for (index, side) in sides.iter().enumerate() {
             side.signed_by_both(keys, &mut findings.broken);
             side.counts_every(&sent, &mut findings.broken);
-            for (run, path) in &side.results {
+            for (run, result) in &side.results {
                 let lists = [index, 1 - index]
                     .map(|index| self.lists(&sides[index], index, run, &sent, &mut findings));
-                let result = fs::read_to_string(path).unwrap();
-                if !is_intersection(&lists, &result) {
-                    let (name, path) = (&side.place.name, path.display());
+                let written = fs::read_to_string(&result.path).unwrap();
+                if !is_intersection(&lists, result.lists, &written) {
+                    let (name, path) = (&side.place.name, result.path.display());
                     findings.broken.push(format!("I1 {name}: {path} is not the intersection"));
                 }
             }
@@ -114,10 +119,14 @@ impl Oracle {
         let versions = &self.versions[index];
         let place = (index, run.to_owned());
         let known = self.opened.lock().unwrap().get(&place).copied();
-        match known.map_or_else(|| opened::version(side, run, versions, sent), Opened::Version) {
-            Opened::Version(version) => {
-                findings.opened += 1;
-                self.opened.lock().unwrap().insert(place, version);
+        let opened = match known {
+            Some((version, lists)) => Opened::Version(version, lists),
+            None => opened::version(side, run, versions, sent),
+        };
+        match opened {
+            Opened::Version(version, lists) => {
+                findings.opened += lists;
+                self.opened.lock().unwrap().insert(place, (version, lists));
                 vec![&versions[version]]
             }
             Opened::Gone => versions.iter().collect(),
@@ -129,18 +138,38 @@ impl Oracle {
     }
 }
 
+fn unfinished([a, b]: &[Side<'_>; 2]) -> BTreeSet<String> {
+    let on_both = a.charged.intersection(&b.charged);
+    let has_result = |side: &Side<'_>, run: &String| side.results.iter().any(|(of, _)| of == run);
+    on_both.filter(|run| !(has_result(a, run) && has_result(b, run))).cloned().collect()
+}
+
 /// Whether the result is what one version of ours and one of theirs have in common.
-fn is_intersection([ours, theirs]: &[Vec<&String>; 2], result: &str) -> bool {
-    ours.iter().any(|ours| theirs.iter().any(|theirs| intersection(ours, theirs) == result))
+fn is_intersection([ours, theirs]: &[Vec<&String>; 2], lists: usize, result: &str) -> bool {
+    ours.iter().any(|ours| theirs.iter().any(|theirs| intersection(ours, theirs, lists) == result))
 }
 
-/// The heading, and those lines of ours whose identifier is in theirs, in our order.
-pub fn intersection(ours: &str, theirs: &str) -> String {
-    let known: BTreeSet<&str> = theirs.lines().skip(1).map(identifier).collect();
-    let shared = |(index, line): &(usize, &str)| *index == 0 || known.contains(identifier(line));
-    ours.lines().enumerate().filter(shared).map(|(_, line)| format!("{line}\n")).collect()
+/// The heading, and those lines of ours that share an identifier with theirs, in our order; where there are several lists,
+/// with the names of those in which they do.
+pub fn intersection(ours: &str, theirs: &str, lists: usize) -> String {
+    let of_list = |list| theirs.lines().skip(1).map(move |line| identifier(line, list));
+    let is_cell = |cell: &&str| !cell.is_empty();
+    let known: Vec<BTreeSet<&str>> = (0..lists).map(|list| of_list(list).filter(is_cell).collect()).collect();
+    let is_shared = |line, list: usize| known[list].contains(identifier(line, list));
+    let (heading, lines) = ours.split_once('\n').unwrap_or((ours, ""));
+    let mut result = heading.to_owned() + if lists > 1 { ",psi_matched\n" } else { "\n" };
+    for line in lines.lines() {
+        let shared = (0..lists).filter(|list| is_shared(line, *list));
+        let names: Vec<&str> = shared.map(|list| identifier(heading, list)).collect();
+        match (names.is_empty(), lists) {
+            (true, _) => {}
+            (_, 1) => result += &format!("{line}\n"),
+            _ => result += &format!("{line},{}\n", names.join(";")),
+        }
+    }
+    result
 }
 
-fn identifier(line: &str) -> &str {
-    line.split(',').next().unwrap_or_default()
+fn identifier(line: &str, list: usize) -> &str {
+    line.split(',').nth(list).unwrap_or_default()
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use psi_core::{
-    message::{Commit, Digest, StepEnd},
+    message::{Commit, Digest, Resume, StepEnd},
     signature::{Identity, PublicKey},
     transcript::session_id,
 };
@@ -34,6 +34,8 @@ pub struct Heard {
     pub sessions: BTreeMap<Digest, Session>,
     /// Frames that passed.
     pub frames: u64,
+    /// Connections on which both sides went on with a session.
+    pub resumed: u64,
     /// Places where a party said two different things in one session.
     pub contradictions: Vec<String>,
 }
@@ -120,7 +122,7 @@ impl Handler for Relay {
         let connection = self.call().await?;
         let outer = connection.session();
         let (heard, speakers) = (self.heard.clone(), self.speakers);
-        let listener = Mutex::new(Listener { heard, speakers, hellos: [None, None], sid: None });
+        let listener = Mutex::new(Listener { heard, speakers, hellos: [None, None], resumes: 0, sid: None });
         // As soon as one direction breaks, both links are dropped: either end sees a stream without its end mark.
         let _ = tokio::try_join!(
             pass(Direction::Up, inner.receiver, outer.sender, &listener),
@@ -158,8 +160,10 @@ async fn pass(
 struct Listener {
     heard: Arc<Mutex<Heard>>,
     speakers: [PublicKey; 2],
-    /// The Hellos of the caller and of the server, by which the session is known.
+    /// The Hellos of the caller and of the server, by which a new session is known.
     hellos: [Option<Vec<u8>>; 2],
+    /// Resumes, by which one is known that goes on.
+    resumes: u8,
     sid: Option<Digest>,
 }
 
@@ -171,6 +175,13 @@ impl Listener {
         if let Frame::Hello(bytes) = frame {
             self.hellos[direction as usize] = Some(bytes.to_vec());
             self.sid = self.opened(&mut heard);
+        }
+        if let Frame::Resume(bytes) = frame
+            && let Ok(resume) = Resume::decode(bytes)
+        {
+            self.resumes += 1;
+            heard.resumed += u64::from(self.resumes == 2);
+            self.sid = Some(resume.sid);
         }
         if let Some(sid) = self.sid {
             heard.note(sid, self.speakers[direction as usize], frame);

@@ -32,8 +32,8 @@ fn homes() -> Homes {
 fn impatient() -> Homes {
     let mut homes = homes();
     homes.settings.keepalive_interval = Duration::from_secs(1);
-    homes.settings.keepalive_timeout = Duration::from_secs(1);
-    homes.settings.idle_timeout = Duration::from_secs(4);
+    homes.settings.keepalive_timeout = Duration::from_secs(2);
+    homes.settings.idle_timeout = Duration::from_secs(6);
     homes
 }
 
@@ -65,7 +65,7 @@ impl Broken {
         self.oracle.check(&self.pair.homes, Some(&self.tap)).assert_kept();
     }
 
-    /// After a run that met a fault: the next one has the result, on both sides.
+    /// After a run that met a fault: the next one has the result, on both sides, of the same session if both had committed.
     async fn run_again(self) {
         self.check();
         let summary = self.as_soon_as_free().await;
@@ -76,26 +76,33 @@ impl Broken {
         let findings = oracle.check(&homes, Some(&tap));
         findings.assert_kept();
         assert!(findings.results >= 2 && findings.opened >= 4, "{findings:?}");
+        // What both have paid for was not left for another session.
+        assert!(findings.unfinished.is_empty(), "{findings:?}");
         assert_eq!(std::fs::read_to_string(&summary.output).unwrap().lines().count(), 1 + SHARED.len());
     }
 
-    /// The other side may take a little longer to notice that the run before is over.
+    /// The other side may take a little longer to notice that the run before is over; and where everybody is impatient, a busy
+    /// machine can look like a dead peer.
     async fn as_soon_as_free(&self) -> Summary {
+        let mut cuts = 0;
         loop {
             match self.pair.run().await {
                 Err(fault) if fault.code == Code::Busy => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(fault) if fault.exit() == 6 && cuts < 20 => cuts += 1,
                 ended => return ended.unwrap(),
             }
         }
     }
 
     async fn meets(self, planned: Planned) {
-        self.chaos.plan(planned);
-        // What struck may have come when everything was signed already.
-        if let Err(fault) = self.pair.run().await {
-            assert_eq!(fault.exit(), 6, "{planned}: {fault:?}");
+        // A run that ended before its byte came has met nothing.
+        while self.chaos.tally().struck == 0 {
+            self.chaos.plan(planned);
+            // What struck may have come when everything was signed already.
+            if let Err(fault) = self.pair.run().await {
+                assert!([6, 11].contains(&fault.exit()), "{planned}: {fault:?}");
+            }
         }
-        self.chaos.assert_struck(1);
         self.run_again().await;
     }
 }

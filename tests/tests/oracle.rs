@@ -4,7 +4,9 @@
 
 use std::fs;
 
+use psi_node::{fault::Code, run};
 use psi_tests::{
+    chaos::{Chaos, Fault, Line},
     nodes::{Homes, numbered},
     oracle::{Findings, Oracle},
     tap::Tap,
@@ -35,7 +37,7 @@ fn assert_broken(findings: &Findings, invariant: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_without_faults_keeps_them_all() {
     let findings = after(|_| {}).await;
-    let expected = Findings { results: 2, runs: 2, charged: 2, keys: 2, opened: 4, broken: Vec::new() };
+    let expected = Findings { results: 2, runs: 2, charged: 2, keys: 2, opened: 4, ..Findings::default() };
     assert_eq!(findings, expected);
 }
 
@@ -72,6 +74,56 @@ async fn a_commit_to_another_list_breaks_the_third() {
     homes.a.write_list(numbered("agent", 1..121));
     let findings = Oracle::new(&homes).check(&homes, None);
     assert!(findings.broken.iter().any(|broken| broken.starts_with("I3 bank-a")), "{findings:?}");
+}
+
+/// One run that compares two types of identifiers.
+async fn after_two_lists() -> Homes {
+    let mut homes = Homes::new();
+    homes.a.write_two_lists(0..120);
+    homes.b.write_two_lists(90..200);
+    let pair = homes.serve().await;
+    pair.run().await.unwrap();
+    pair.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_list_is_opened_and_compared() {
+    let homes = after_two_lists().await;
+    let findings = Oracle::new(&homes).check(&homes, None);
+    let expected = Findings { results: 2, runs: 2, charged: 2, keys: 4, opened: 8, ..Findings::default() };
+    assert_eq!(findings, expected);
+    // Another second column than the one that was committed to.
+    let list = fs::read_to_string(homes.b.list()).unwrap();
+    fs::write(homes.b.list(), list.replace(",100099,", ",100999,")).unwrap();
+    let findings = Oracle::new(&homes).check(&homes, None);
+    assert!(findings.broken.iter().any(|broken| broken.starts_with("I3 bank-b")), "{findings:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_left_for_another_is_unfinished() {
+    let mut homes = Homes::with_lists(&numbered("agent", 0..120), &numbered("agent", 90..200));
+    homes.a.output_name = "out-{run}.csv".to_owned();
+    homes.b.output_name = "out-{run}.csv".to_owned();
+    let oracle = Oracle::new(&homes);
+    let way = async |_: &Homes, to| {
+        let chaos = Chaos::start(to, <[Line; 2]>::default()).await.unwrap();
+        (chaos.address(), chaos)
+    };
+    let (pair, chaos) = homes.serve_behind(way).await;
+    pair.run().await.unwrap();
+    chaos.plan(Fault::Rst.at(chaos.tally().total() * 7 / 10));
+    pair.run().await.unwrap_err();
+    chaos.assert_struck(1);
+    let cut: Vec<_> = oracle.check(&pair.homes, None).unfinished.into_iter().collect();
+    assert_eq!(cut.len(), 1);
+    run::cancel(&pair.a, &cut[0]).unwrap();
+    while let Err(fault) = pair.run().await {
+        assert_eq!(fault.code, Code::Busy, "the called side may notice a little later: {fault}");
+    }
+    let findings = oracle.check(&pair.stop().await, None);
+    findings.assert_kept();
+    assert_eq!((findings.charged, findings.results), (6, 4));
+    assert_eq!(findings.unfinished.into_iter().collect::<Vec<_>>(), cut);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
 };
 
 use psi_core::{
@@ -143,12 +143,8 @@ async fn evidence_is_whole_after_a_cut() {
 async fn a_run_with_several_lists_goes_on_with_all_of_them() {
     let bytes = bytes_of_a_run().await;
     let mut homes = homes();
-    for (place, range) in [(&mut homes.a, OURS), (&mut homes.b, THEIRS)] {
-        let keys = r#"keys = [{ column = "id", profile = "text/1" }, { column = "qq", profile = "qq/1" }]"#;
-        place.keys = keys.to_owned();
-        let rows: String = range.map(|n| format!("agent {n},{}\n", 100_000 + n / 2)).collect();
-        fs::write(place.list(), format!("id,qq\n{rows}")).unwrap();
-    }
+    homes.a.write_two_lists(OURS);
+    homes.b.write_two_lists(THEIRS);
     homes.a.retry_minutes = 1;
     let (pair, chaos) = broken(homes).await;
     chaos.plan(Break::Fin.at(bytes * 2 / 3));
@@ -212,6 +208,51 @@ async fn a_caller_that_dies_goes_on_with_what_it_kept() {
         run_when_free(&pair).await;
         assert_one_run_or_two(&pair.stop().await, phase);
     }
+}
+
+/// Stops where the steps are over, until it is let go.
+struct Held {
+    reached: Mutex<Option<oneshot::Sender<()>>>,
+    go: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Progress for Held {
+    fn phase(&self, phase: Phase, _: u64) {
+        if phase == Phase::Closing
+            && let Some(reached) = self.reached.lock().unwrap().take()
+        {
+            reached.send(()).unwrap();
+            // What was queued before goes out meanwhile.
+            let _ = tokio::task::block_in_place(|| self.go.lock().unwrap().recv());
+        }
+    }
+
+    fn done(&self, _: u64) {}
+}
+
+/// Whoever has signed goes back to any step: also to one that was kept in the last moment before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_has_signed_goes_back_for_a_caller_that_died() {
+    let bytes = bytes_of_a_run().await;
+    let (pair, chaos) = broken(homes()).await;
+    chaos.plan(Break::Rst.at(bytes / 2));
+    assert!(pair.run().await.unwrap_err().resumable);
+    chaos.assert_struck(1);
+    // The caller comes to the end of the steps, of which only the first half is kept, and dies.
+    let (reached, at_the_end) = oneshot::channel();
+    let (let_go, go) = mpsc::channel();
+    let held = Arc::new(Held { reached: Mutex::new(Some(reached)), go: Mutex::new(go) });
+    let node = pair.a.clone();
+    let running = tokio::spawn(async move { run::call(&node, JOB, held).await });
+    at_the_end.await.unwrap();
+    while only(&pair.homes.b).state != State::Closing {
+        tokio::task::yield_now().await;
+    }
+    running.abort();
+    drop(let_go);
+    assert!(running.await.unwrap_err().is_cancelled());
+    assert_eq!(run_when_free(&pair).await.resumed, 2);
+    assert_one_run(&pair.stop().await);
 }
 
 /// A run that dies while it masks may be over for one side before it is for the other.

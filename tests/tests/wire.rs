@@ -479,6 +479,23 @@ async fn forked_chain() {
     nothing_lost(&pair).await;
 }
 
+/// The caller that was refused stays on the line; whoever calls next does not have to wait for it to hang up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_caller_leaves_the_job_free() {
+    let pair = pair().await;
+    pair.run().await.unwrap();
+    pair.clear_results();
+    let mut hello = rogue(&pair, Role::Initiator).hello;
+    hello.chain = ChainHead { height: 1, digest: [9; 32] };
+    let endpoint: Endpoint = format!("https://{}", pair.address).parse().unwrap();
+    let target = grpc::Target { endpoint, key: pair.b.identity().public_key(), proxy: None };
+    let (mut link, _) = grpc::connect(&target, pair.a.tls(), pair.a.settings()).await.unwrap();
+    link.sender.send(Message::Hello(hello).into()).await.unwrap();
+    while !matches!(link.receiver.receive().await.unwrap(), Frame::Refusal(_)) {}
+    nothing_lost(&pair).await;
+    drop(link);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_that_prove_nothing() {
     let pair = pair().await;

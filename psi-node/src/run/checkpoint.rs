@@ -107,9 +107,11 @@ impl Checkpoints {
         Ok(self.journal.sync()?)
     }
 
-    /// The journal with the keys of all chunks, to be read.
+    /// The journal with the keys of all chunks, to be read. It is durable: whoever signs has kept every step, and must be able
+    /// to go back to any of them for a peer that is behind.
     pub(super) async fn finish(mut self) -> Result<Finished, Fault> {
         self.synced().await?;
+        self.journal.sync()?;
         Ok(self.journal.finish()?)
     }
 

@@ -24,8 +24,11 @@ use crate::{
     tls::stream::Traffic,
 };
 
+/// Bytes that were sent and received before a conversation.
+type Before = [u64; 2];
+
 impl Run<'_> {
-    /// The whole conversation to its end; on failure the peer is told, and what may not stay is removed.
+    /// The whole conversation of a run that called, to its end; on failure the peer is told, and what may not stay is removed.
     pub(super) async fn converse(
         &self,
         mut talk: Talk,
@@ -35,21 +38,48 @@ impl Run<'_> {
         self.progress.connected(traffic);
         let before = [traffic.sent(), traffic.received()];
         match self.within_deadline(&mut talk, start).await {
-            Ok(finished) => {
-                // Both have signed and the result is released: of the connection only this can still be learned.
-                match talk.end().await {
-                    Ok(()) => self.confirmed(&finished.attempt.run_id)?,
-                    Err(fault) => {
-                        tracing::warn!(run = finished.attempt.run_id, %fault, "complete; the peer may lack our signature");
-                    }
-                }
-                Ok(self.summary(finished, [traffic.sent() - before[0], traffic.received() - before[1]]))
-            }
+            Ok(finished) => self.part(talk, finished, before, traffic).await,
             Err(fault) => {
                 talk.refuse(&fault).await;
                 Err(fault)
             }
         }
+    }
+
+    /// The same for a run that was called. The peer may call again as soon as it hears why this one failed: the job is free
+    /// by then.
+    pub(super) async fn answered(
+        self,
+        mut talk: Talk,
+        start: Start,
+        traffic: &Traffic,
+    ) -> Result<Summary, Fault> {
+        let before = [traffic.sent(), traffic.received()];
+        match self.within_deadline(&mut talk, start).await {
+            Ok(finished) => self.part(talk, finished, before, traffic).await,
+            Err(fault) => {
+                drop(self);
+                talk.refuse(&fault).await;
+                Err(fault)
+            }
+        }
+    }
+
+    /// Both have signed and the result is released: of the connection only its end can still be learned.
+    async fn part(
+        &self,
+        talk: Talk,
+        finished: Finished,
+        before: Before,
+        traffic: &Traffic,
+    ) -> Result<Summary, Fault> {
+        match talk.end().await {
+            Ok(()) => self.confirmed(&finished.attempt.run_id)?,
+            Err(fault) => {
+                tracing::warn!(run = finished.attempt.run_id, %fault, "complete; the peer may lack our signature");
+            }
+        }
+        Ok(self.summary(finished, [traffic.sent() - before[0], traffic.received() - before[1]]))
     }
 
     async fn within_deadline(&self, talk: &mut Talk, start: Start) -> Result<Finished, Fault> {
@@ -159,13 +189,13 @@ impl Run<'_> {
         let id = &record.attempt.run_id.clone();
         let fault = match result {
             Ok(finished) => {
-                record.end(State::Unconfirmed, None)?;
                 list::settle(files.folder(), openable)?;
+                record.end(State::Unconfirmed, None)?;
                 return Ok(finished);
             }
             // Nothing was disclosed, and what is kept is what fills the disk.
             Err(fault) if record.attempt.state == State::Agreed && fault.code == Code::Storage => fault,
-            Err(fault) if record.kept && record.attempt.state != State::Unconfirmed => fault.of_kept_run(),
+            Err(fault) if record.kept => fault.of_kept_run(),
             Err(fault) => fault,
         };
         let state = record.attempt.state;
@@ -175,7 +205,7 @@ impl Run<'_> {
                 record.end(state, Some(&fault))?;
                 list::settle(files.folder(), openable)?;
             }
-            // Both have signed: only the results wait for their names.
+            // Both have signed, and the results can't get their names any more.
             State::Unconfirmed => {
                 record.end(state, Some(&fault))?;
                 list::settle(files.folder(), openable)?;

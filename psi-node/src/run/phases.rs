@@ -165,7 +165,6 @@ impl Run<'_> {
         record: &mut Record,
     ) -> Result<Finished, Fault> {
         let folder = Runs::of(self.node.home()).finish(&record.attempt.run_id, signed)?;
-        record.attempt.state = State::Unconfirmed;
         Results::of(self.node.home(), &record.attempt)?.release()?;
         Ok(Finished { folder, attempt: record.attempt.clone(), counts })
     }

@@ -34,7 +34,8 @@ impl Run<'_> {
         Ok(found)
     }
 
-    /// A run that both have signed, and whose process ended before the results had their names: they get them now.
+    /// A run that both have signed, and whose results did not get their names, since its process ended, the disk was full or
+    /// something was in the way: they get them now. What fails for good is told once.
     pub(super) fn finish_signed(&self) -> Result<Option<Finished>, Fault> {
         let (home, runs) = (self.node.home(), Runs::of(self.node.home()));
         let open = Attempts::of(home).open(&self.job_name)?;
@@ -44,14 +45,14 @@ impl Run<'_> {
         let (id, counts) = (attempt.run_id.clone(), Counts::of(&attempt));
         let statement = Statement::of_note(&runs.note(&id)?)
             .map_err(|error| Fault::new(Code::State, format!("{}: {error}", runs.folder(&id).display())))?;
-        let mut record = Record::resumed(self, Attempt { state: State::Unconfirmed, ..attempt });
+        let mut record = Record::resumed(self, attempt);
         let released =
             Results::of(home, &record.attempt).map_err(Fault::from).and_then(|results| results.release());
         let finished = Finished { folder: runs.folder(&id), attempt: record.attempt.clone(), counts };
-        tracing::info!(
-            run = id,
-            "both had signed before the run's process ended: its results get their names"
-        );
+        tracing::info!(run = id, "both had signed before the run ended: its results get their names");
+        if released.as_ref().is_err_and(|fault| !fault.clone().of_kept_run().resumable) {
+            record.attempt.state = State::Unconfirmed;
+        }
         let result = released.map(|()| finished);
         self.conclude(result, &Files::of(home, &id), statement.terms.openable, &mut record).map(Some)
     }

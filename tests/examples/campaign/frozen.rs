@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     figures::Figures,
-    stage::{Stage, Who},
+    stage::{Scene, Stage, Who},
 };
 
 const ITEMS: u32 = 3000;
@@ -16,7 +16,7 @@ const ITEMS: u32 = 3000;
 const NAMED_WITHIN: f64 = 50.0;
 
 pub(crate) async fn case(psi: PathBuf, mut chance: Chance) -> Result<Figures, String> {
-    let mut stage = Stage::new(psi, ITEMS).await?;
+    let mut stage = Stage::new(psi, Scene::of(ITEMS)).await?;
     let mut figures = Figures::default();
     match freeze(&mut stage, &mut chance, &mut figures).await {
         Ok(()) => Ok(figures),

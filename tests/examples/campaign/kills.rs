@@ -10,14 +10,16 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     figures::Figures,
-    stage::{Stage, Who},
+    stage::{Scene, Stage, Who},
 };
 
 const KILLS: usize = 20;
 const ITEMS: [u32; 3] = [150, 600, 3000];
+/// Of the killed side, until both go on.
+const RESUMED: &str = "from restart to resumed";
 
 pub(crate) async fn case(psi: PathBuf, mut chance: Chance) -> Result<Figures, String> {
-    let mut stage = Stage::new(psi, chance.of_these(&ITEMS)).await?;
+    let mut stage = Stage::new(psi, Scene::by(&mut chance, &ITEMS)).await?;
     let mut figures = Figures::default();
     match kills(&mut stage, &mut chance, &mut figures).await {
         Ok(()) => Ok(figures),
@@ -37,10 +39,10 @@ async fn kills(stage: &mut Stage, chance: &mut Chance, figures: &mut Figures) ->
         stage.check()?;
         if chance.below(3) > 0 {
             let begun = Instant::now();
-            let runs = stage.run_to_the_end().await?;
+            let recovered = stage.run_to_the_end().await?;
             figures.took("from restart to result", begun.elapsed().as_secs_f64());
-            figures.count("runs to recover", runs);
-            stage.check()?;
+            figures.count("runs to recover", recovered.runs);
+            recovered.resumed.into_iter().for_each(|seconds| figures.took(RESUMED, seconds));
         }
     }
     stage.run_to_the_end().await?;
@@ -48,6 +50,7 @@ async fn kills(stage: &mut Stage, chance: &mut Chance, figures: &mut Figures) ->
     figures.count("results", findings.results);
     figures.count("charged", findings.charged);
     figures.count("lists opened", findings.opened);
+    figures.count("sessions resumed", stage.tap.heard().resumed as usize);
     Ok(())
 }
 
@@ -84,12 +87,15 @@ async fn kill(
         figures.count("of the caller", 1);
         return Ok(true);
     }
-    // The caller may go on by itself once the server is back.
-    stage.serve().await?;
     let begun = Instant::now();
-    let status = Stage::status(run).await?;
-    figures.took("a dead server named in", begun.elapsed().as_secs_f64());
-    match status {
+    stage.serve().await?;
+    // The caller names the dead server, or goes on by itself.
+    let ended = stage.watched(run).await?;
+    match ended.resumed {
+        Some(moment) => figures.took(RESUMED, (moment - begun).as_secs_f64()),
+        None => figures.took("a dead server named in", begun.elapsed().as_secs_f64()),
+    }
+    match ended.status {
         0 | 6 | 11 => Ok(true),
         status => Err(format!("the server was killed, and the caller ended with {status}")),
     }

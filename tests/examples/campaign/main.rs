@@ -16,8 +16,12 @@ mod cuts;
 mod figures;
 mod flips;
 mod frozen;
+mod full;
 mod kills;
 mod stage;
+mod together;
+#[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+mod writes;
 
 use std::{env, future::Future, path::PathBuf, pin::Pin, process::ExitCode, time::Instant};
 
@@ -25,7 +29,7 @@ use clap::{Parser, ValueEnum};
 use psi_tests::chance::Chance;
 use tokio::task::JoinSet;
 
-use self::figures::Figures;
+use self::{cuts::Lists, figures::Figures};
 
 /// Faults by the hundred on two real nodes
 #[derive(Clone, Parser)]
@@ -55,10 +59,19 @@ enum Campaign {
     Kills,
     /// A connection that is cut at a random byte, by FIN, RST or a black hole: one a case
     Cuts,
+    /// Lists that are exported anew between a cut and the run that goes on: one cut a case
+    Edited,
     /// A peer that is stopped (SIGSTOP) in the middle
     Frozen,
-    /// Every bit flip and truncation of what a small run left
+    /// Every bit flip and truncation of what a small run left, or keeps to go on
     Flips,
+    /// Both partners starting at the same moment: 20 rounds a case
+    Together,
+    /// A disk with room for so many pages, from none to as many as a run takes, on either side
+    DiskFull,
+    /// Every change to a file failing in four ways, on either side: every tenth change a case
+    #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+    Writes,
 }
 
 type Case = Pin<Box<dyn Future<Output = Result<Figures, String>> + Send>>;
@@ -68,17 +81,28 @@ impl Campaign {
         match self {
             Self::Kills => 50,
             Self::Cuts => 600,
+            Self::Edited => 100,
             Self::Frozen => 4,
             Self::Flips => 1,
+            Self::Together => 5,
+            Self::DiskFull => 2,
+            #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+            Self::Writes => writes::STRIDE,
         }
     }
 
-    fn case(self, psi: PathBuf, chance: Chance) -> Case {
+    #[allow(unused_variables, reason = "only some count their cases")]
+    fn case(self, psi: PathBuf, chance: Chance, number: u64) -> Case {
         match self {
             Self::Kills => Box::pin(kills::case(psi, chance)),
-            Self::Cuts => Box::pin(cuts::case(psi, chance)),
+            Self::Cuts => Box::pin(cuts::case(psi, chance, Lists::Same)),
+            Self::Edited => Box::pin(cuts::case(psi, chance, Lists::Edited)),
             Self::Frozen => Box::pin(frozen::case(psi, chance)),
             Self::Flips => Box::pin(flips::case(psi, chance)),
+            Self::Together => Box::pin(together::case(psi, chance)),
+            Self::DiskFull => Box::pin(full::case(psi, chance)),
+            #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+            Self::Writes => Box::pin(writes::case(psi, chance, number)),
         }
     }
 
@@ -105,7 +129,7 @@ async fn main() -> ExitCode {
         if running.len() >= args.jobs {
             take(&args, seed, running.join_next().await, &mut figures);
         }
-        let case = args.campaign.case(psi.clone(), Chance::of_case(seed, number));
+        let case = args.campaign.case(psi.clone(), Chance::of_case(seed, number), number);
         running.spawn(async move { (number, tokio::spawn(case).await) });
     }
     while let ended @ Some(_) = running.join_next().await {

@@ -21,50 +21,73 @@ use super::{
 };
 
 pub(super) enum Opened {
-    /// The Commit is to the version of this number, and every masked element is one of its items times the committed key.
-    Version(usize),
+    /// The Commit is to the version of this number, with so many lists: every masked element is one of their items times the
+    /// committed key.
+    Version(usize, usize),
     /// What opens it is not kept.
     Gone,
     /// It is to none of the versions.
     Wrong(String),
 }
 
-/// Opens the list that a side committed to in a run.
+/// Opens the lists that a side committed to in a run.
 pub(super) fn version(side: &Side<'_>, run: &str, versions: &[String], sent: &Sent) -> Opened {
     let Some(session) = sent.of_run(run) else { return Opened::Gone };
-    let [masked, opening] = ["masked", "opening"].map(|kind| unsealed(side, run, kind));
-    let (Some(masked), Some(opening)) = (masked, opening) else { return Opened::Gone };
-    let Some(role) = session.hellos.iter().position(|hello| hello.key == side.key) else {
+    let role = session.hellos.iter().position(|hello| hello.key == side.key);
+    let Some((role, Some(commit))) = role.map(|role| (role, &session.commits[role])) else {
         return Opened::Gone;
     };
     let role = [Role::Initiator, Role::Responder][role];
-    let opened = Opening::new(session, role, &masked, &opening);
-    let opened = opened.and_then(|opening| versions.iter().position(|version| opening.is_of(version)));
-    opened.map_or_else(|| Opened::Wrong("the commit is to none of the lists".to_owned()), Opened::Version)
+    let mut openings = Vec::new();
+    for (list, commitment) in commit.lists.iter().enumerate() {
+        let [masked, opening] = ["masked", "opening"].map(|kind| unsealed(side, run, kind, list));
+        let (Some(masked), Some(opening)) = (masked, opening) else { return Opened::Gone };
+        openings.push(Opening::new(session, role, (list as u16, commitment), &masked, &opening));
+    }
+    let Some(openings) = openings.into_iter().collect::<Option<Vec<_>>>() else {
+        return Opened::Wrong("what opens the lists is not what the commit names".to_owned());
+    };
+    let is_of = |version: &String| openings.iter().all(|opening| opening.is_of(version));
+    match versions.iter().position(is_of) {
+        Some(version) => Opened::Version(version, openings.len()),
+        None => Opened::Wrong("the commit is to none of the lists".to_owned()),
+    }
 }
 
-fn unsealed(side: &Side<'_>, run: &str, kind: &'static str) -> Option<Vec<u8>> {
+/// What is sealed of a list; the first one goes without a number.
+fn unsealed(side: &Side<'_>, run: &str, kind: &'static str, list: usize) -> Option<Vec<u8>> {
+    let numbered = |name: &str, mark| match list {
+        0 => name.to_owned(),
+        list => format!("{name}{mark}{list}"),
+    };
     let home = side.place.home();
-    let sealed = fs::read(home.private().join(run).join(kind)).ok()?;
+    let sealed = fs::read(home.private().join(run).join(numbered(kind, '-'))).ok()?;
     let key = SealKey::load(&home.seal_key()).unwrap();
-    let content = seal::open_bytes(&key, Label { kind, owner: run.as_bytes() }, &sealed);
+    let owner = numbered(run, '/');
+    let content = seal::open_bytes(&key, Label { kind, owner: owner.as_bytes() }, &sealed);
     content.ok().map(|content| content.to_vec())
 }
 
 struct Opening<'a> {
     session: &'a Session,
     role: Role,
+    list: u16,
     commitment: &'a ListCommitment,
     list_seed: ListSeed,
-    mask_proof: &'a [u8],
+    mask_proof: Vec<u8>,
     /// In the order in which they were sent; with the place in the canonical set.
     masked: Vec<(Element, usize)>,
 }
 
 impl<'a> Opening<'a> {
     /// `None` if the kept bytes are not what the Commit names.
-    fn new(session: &'a Session, role: Role, masked: &[u8], opening: &'a [u8]) -> Option<Self> {
-        let commitment = session.commits[usize::from(role.code())].as_ref()?.lists.first()?;
+    fn new(
+        session: &'a Session,
+        role: Role,
+        (list, commitment): (u16, &'a ListCommitment),
+        masked: &[u8],
+        opening: &[u8],
+    ) -> Option<Self> {
         let (list_seed, rest) = opening.split_first_chunk::<32>()?;
         let (salt, mask_proof) = rest.split_first_chunk::<32>()?;
         let digest: [u8; 32] = Sha256::new().chain_update(salt).chain_update(mask_proof).finalize().into();
@@ -73,8 +96,8 @@ impl<'a> Opening<'a> {
             Some((*element, u32::from_be_bytes(item.try_into().ok()?) as usize))
         };
         let masked: Option<Vec<_>> = masked.chunks(ELEMENT_BYTES + 4).map(read).collect();
-        let list_seed = ListSeed::from_bytes(*list_seed);
-        let opening = Self { session, role, commitment, list_seed, mask_proof, masked: masked? };
+        let (list_seed, mask_proof) = (ListSeed::from_bytes(*list_seed), mask_proof.to_vec());
+        let opening = Self { session, role, list, commitment, list_seed, mask_proof, masked: masked? };
         (commitment.opening?.mask_proof == digest && opening.was_committed()).then_some(opening)
     }
 
@@ -86,12 +109,13 @@ impl<'a> Opening<'a> {
                 self.masked[chunk.range()].iter().flat_map(|(element, _)| *element).collect();
             merkle::leaf_hash(&elements)
         };
-        plan.chunks_of(self.role, 0).map(hash).eq(self.commitment.chunks.iter().copied())
+        plan.chunks_of(self.role, self.list).map(hash).eq(self.commitment.chunks.iter().copied())
     }
 
     /// The list root is over that list, and the mask proof holds for it.
     fn is_of(&self, list: &str) -> bool {
-        let mut items: Vec<&[u8]> = list.lines().skip(1).map(|line| identifier(line).as_bytes()).collect();
+        let cells = list.lines().skip(1).map(|line| identifier(line, self.list.into()));
+        let mut items: Vec<&[u8]> = cells.filter(|cell| !cell.is_empty()).map(str::as_bytes).collect();
         items.sort_unstable();
         items.dedup();
         items.len() == self.masked.len() && self.has_root_of(&items) && self.was_masked_from(&items)
@@ -116,7 +140,7 @@ impl<'a> Opening<'a> {
 
     fn proof_holds(&self, index: u32, items: &[&[u8]], elements: &[Element], proof: &[u8]) -> bool {
         let suite = self.session.hellos[0].terms.suite.suite();
-        let statement = dleq::Statement { sid: &self.session.sid, role: self.role, list: 0, index };
+        let statement = dleq::Statement { sid: &self.session.sid, role: self.role, list: self.list, index };
         let (y, prefix) = (&self.commitment.public, message_prefix(self.profile()));
         let proof = proof.try_into().ok().and_then(|proof| Proof::from_bytes(suite, proof).ok());
         proof.is_some_and(|proof| {
@@ -125,6 +149,6 @@ impl<'a> Opening<'a> {
     }
 
     fn profile(&self) -> &str {
-        self.session.hellos[0].terms.profiles[0].id()
+        self.session.hellos[0].terms.profiles[usize::from(self.list)].id()
     }
 }

@@ -16,12 +16,19 @@ use crate::nodes::Place;
 pub(super) struct Side<'a> {
     pub(super) place: &'a Place,
     pub(super) key: PublicKey,
-    /// Run id and file of every result that an attempt names and that is there.
-    pub(super) results: Vec<(String, PathBuf)>,
+    /// Every result that an attempt names and that is there, with the run's id.
+    pub(super) results: Vec<(String, Written)>,
     /// Id and folder of every finished run.
     pub(super) runs: BTreeMap<String, PathBuf>,
     /// Ids of the attempts that count.
     pub(super) charged: BTreeSet<String>,
+}
+
+/// A result under its name.
+pub(super) struct Written {
+    pub(super) path: PathBuf,
+    /// How many lists were compared for it.
+    pub(super) lists: usize,
 }
 
 impl<'a> Side<'a> {
@@ -30,11 +37,10 @@ impl<'a> Side<'a> {
         let attempts = with_extension(&home.attempts(), "json");
         let attempts: Vec<Value> =
             attempts.map(|path| serde_json::from_slice(&read(&path)).unwrap()).collect();
-        let text = |attempt: &Value, field: &str| attempt[field].as_str().unwrap().to_owned();
         let results = attempts
             .iter()
-            .map(|attempt| (text(attempt, "run_id"), PathBuf::from(text(attempt, "output"))))
-            .filter(|(_, output)| output.exists());
+            .map(|attempt| (text(attempt, "run_id"), Written::of(attempt)))
+            .filter(|(_, result)| result.path.exists());
         let charged = attempts.iter().filter(|attempt| attempt["committed"].is_u64());
         let finished = entries(&home.runs()).filter_map(|path| {
             let name = path.file_name()?.to_str()?.to_owned();
@@ -55,10 +61,10 @@ impl<'a> Side<'a> {
         for (run, folder) in self.runs.iter().filter(|(_, folder)| !is_signed(folder, keys)) {
             broken.push(format!("I2 {name}: {run}: {} is not signed by both", folder.display()));
         }
-        for (run, path) in self.results.iter().filter(|(run, _)| !self.runs.contains_key(run)) {
-            broken.push(format!("I2 {name}: {} is there, the record of {run} is not", path.display()));
+        for (run, result) in self.results.iter().filter(|(run, _)| !self.runs.contains_key(run)) {
+            broken.push(format!("I2 {name}: {} is there, the record of {run} is not", result.path.display()));
         }
-        let known: BTreeSet<&Path> = self.results.iter().map(|(_, path)| path.as_path()).collect();
+        let known: BTreeSet<&Path> = self.results.iter().map(|(_, result)| result.path.as_path()).collect();
         for path in self.place.results().iter().filter(|path| !known.contains(path.as_path())) {
             broken.push(format!("I2 {name}: {} belongs to no attempt", path.display()));
         }
@@ -83,6 +89,17 @@ impl<'a> Side<'a> {
             })
             .collect()
     }
+}
+
+impl Written {
+    fn of(attempt: &Value) -> Self {
+        let lists = attempt["lists"].as_array().unwrap().len();
+        Self { path: PathBuf::from(text(attempt, "output")), lists }
+    }
+}
+
+fn text(attempt: &Value, field: &str) -> String {
+    attempt[field].as_str().unwrap().to_owned()
 }
 
 fn is_signed(folder: &Path, keys: [PublicKey; 2]) -> bool {
