@@ -84,13 +84,19 @@ impl Kept {
     /// # Errors
     /// [`Code::State`] with what is damaged.
     pub(super) fn read(shelf: Shelf, attempt: Attempt) -> Result<Self, Fault> {
-        let folder = shelf.home.private().join(&attempt.run_id);
-        let private = folder.is_dir().then(|| Private::read(&shelf, &attempt.run_id)).transpose()?;
+        let files = Files::of(&shelf.home, &attempt.run_id);
+        let private = files.are_kept().then(|| Private::read(&shelf, &attempt.run_id)).transpose()?;
         let standing = match (attempt.state, &private) {
             (State::Closing, _) => closing(&shelf, &attempt.run_id)?,
             (State::Agreed, Some(private)) => Standing::Agreed(private.agreed(&shelf)?),
             (_, Some(private)) => private.standing(&shelf)?,
-            (_, None) => return Err(Fault::new(Code::State, format!("{}: it is missing", folder.display()))),
+            (_, None) => {
+                let folder = files.folder().display();
+                return Err(Fault::new(
+                    Code::State,
+                    format!("{folder}: what the run needs to go on is missing"),
+                ));
+            }
         };
         Ok(Self { shelf, attempt, standing, private })
     }

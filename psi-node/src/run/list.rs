@@ -439,7 +439,8 @@ pub(super) fn settle(folder: &Path, openable: bool) -> Result<(), Fault> {
         remove(folder);
         return Ok(());
     }
-    for kind in [SESSION, COMMIT, PEER_COMMIT, JOB, ROWS] {
+    // Without the job's file nothing goes on, whatever else is still there.
+    for kind in [JOB, SESSION, COMMIT, PEER_COMMIT, ROWS] {
         let path = folder.join(kind);
         durable::remove(&path).map_err(|error| storage(&path, &error))?;
     }

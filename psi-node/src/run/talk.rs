@@ -3,7 +3,10 @@
 use std::{
     future::Future,
     pin::pin,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,9 +26,12 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Messages that wait for the link.
 const QUEUE: usize = 2;
 
-/// A conversation; to be ended by [`Talk::end`] or [`Talk::refuse`].
+/// A conversation; to be ended by [`Talk::end`] or [`Talk::refuse`]. One that is dropped, with its process or by a signal, is
+/// cut: without an end mark the peer knows that more was to come.
 pub(super) struct Talk {
     out: mpsc::Sender<Frame>,
+    /// Whether an end mark is to follow the last message.
+    ends: Arc<AtomicBool>,
     sending: JoinHandle<Result<(), LinkError>>,
     receiver: LinkReceiver,
     /// A message that came while we computed.
@@ -37,14 +43,15 @@ pub(super) struct Talk {
 impl Talk {
     pub(super) fn new(link: Link, stop: Stop) -> Self {
         let (out, mut frames) = mpsc::channel::<Frame>(QUEUE);
-        let mut sender = link.sender;
+        let (mut sender, ends) = (link.sender, Arc::new(AtomicBool::new(false)));
+        let properly = ends.clone();
         let sending = tokio::spawn(async move {
             while let Some(frame) = frames.recv().await {
                 sender.send(frame).await?;
             }
-            sender.end().await
+            if properly.load(Ordering::SeqCst) { sender.end().await } else { Ok(()) }
         });
-        Self { out, sending, receiver: link.receiver, early: None, stop }
+        Self { out, ends, sending, receiver: link.receiver, early: None, stop }
     }
 
     /// Whoever has it can end everything that waits here.
@@ -133,7 +140,8 @@ impl Talk {
 
     /// Ends the conversation properly.
     pub(super) async fn end(self) -> Result<(), Fault> {
-        let Self { out, sending, receiver, stop, .. } = self;
+        let Self { out, ends, sending, receiver, stop, .. } = self;
+        ends.store(true, Ordering::SeqCst);
         drop(out);
         let ended = async {
             match sending.await {
@@ -156,6 +164,7 @@ impl Talk {
         }
         let farewell = async {
             if self.out.send(Message::Refusal(fault.refusal()).into()).await.is_ok() {
+                self.ends.store(true, Ordering::SeqCst);
                 drop(self.out);
                 let _ = self.sending.await;
                 // What the peer still says has no reader any more; its end shows that it has our refusal.
@@ -163,5 +172,32 @@ impl Talk {
             }
         };
         let _ = time::timeout(FAREWELL, farewell).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        link::{Settings, memory},
+        run::Conversations,
+    };
+
+    #[tokio::test]
+    async fn one_that_is_dropped_is_cut_and_one_that_ends_is_not() {
+        for (ends, code) in [(true, Code::OutOfPhase), (false, Code::Cut)] {
+            let (ours, theirs) = memory::pair(&Settings::default());
+            let [mut ours, mut theirs] =
+                [ours, theirs].map(|link| Talk::new(link, Conversations::default().begin()));
+            ours.send(Message::Statements(vec![b"a note".to_vec()])).await.unwrap();
+            if ends {
+                // Where a message is expected, a proper end is out of place.
+                tokio::spawn(ours.end());
+            } else {
+                drop(ours);
+            }
+            theirs.receive().await.unwrap();
+            assert_eq!(theirs.receive().await.unwrap_err().code, code);
+        }
     }
 }
