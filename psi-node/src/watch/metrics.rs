@@ -97,7 +97,7 @@ impl Text {
         self.last_success(config, &figures.last);
         self.last_items(&figures.last);
         let help = "Seconds that runs spent in each phase on this side.";
-        self.totals("psi_phase_seconds_total", help, "phase", figures.of(totals::PHASES), 1e-3);
+        self.totals("psi_phase_seconds_total", help, "phase", figures.of(totals::PHASES), 1e3);
         let help = "Bytes of runs, TLS included.";
         self.totals("psi_bytes_total", help, "direction", figures.of(totals::BYTES), 1.0);
         let help = "Items of runs whose Commit was sent.";
@@ -105,18 +105,18 @@ impl Text {
         self.budgets(&figures.budgets);
     }
 
-    /// One counter by job, peer and what it is of.
+    /// One counter by job, peer and what it is of; so many units of the sums are one of the counter.
     fn totals<'a>(
         &mut self,
         name: &str,
         help: &str,
         label: &str,
         totals: impl Iterator<Item = &'a Total>,
-        unit: f64,
+        units: f64,
     ) {
         self.family(name, "counter", help);
         for Total { job, peer, of, amount, .. } in totals {
-            self.value(name, &[("job", job), ("peer", peer), (label, of)], *amount as f64 * unit);
+            self.value(name, &[("job", job), ("peer", peer), (label, of)], *amount as f64 / units);
         }
     }
 
