@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     join::Bitmap,
-    scratch::{self, Run, Scratch, ScratchReader},
+    scratch::{self, Scratch, ScratchReader, SortedRun},
 };
 
 /// The identifiers of one type, in the order of the rows.
@@ -33,7 +33,7 @@ pub struct Gathered {
     builder: SetBuilder,
     /// None if all stay in memory.
     scratch: Option<Scratch>,
-    runs: Vec<Run>,
+    runs: Vec<SortedRun>,
     /// Rows in the runs.
     spilled: Row,
     /// Which rows of the list have one.
@@ -151,7 +151,7 @@ impl Gathered {
 
     fn spill(&mut self) -> io::Result<()> {
         let Some(scratch) = &self.scratch else { return Ok(()) };
-        let (sorted, mut run) = (mem::take(&mut self.builder).sort(), scratch.run()?);
+        let (sorted, mut run) = (mem::take(&mut self.builder).sort(), scratch.sorted_run()?);
         for (item, row) in sorted.iter() {
             run.push(item, &(self.spilled + row).to_be_bytes())?;
         }

@@ -17,7 +17,7 @@ use crate::{
     input::StoredSet,
     masked::{ListWriter, StoredList},
     runs::{replace, storage},
-    scratch::{self, Run, Scratch},
+    scratch::{self, Scratch, SortedRun},
     seal::{SealKey, seal_bytes},
 };
 
@@ -67,7 +67,7 @@ enum Parts {
     /// In memory.
     One(CanonicalSet, Vec<MaskedItem>),
     /// As runs of `element | index of the item, u32 big-endian, and where it will be opened, the item`.
-    Many(Vec<Run>),
+    Many(Vec<SortedRun>),
 }
 
 impl Parts {
@@ -84,7 +84,7 @@ impl Parts {
             if part.len() as u64 == set.len() {
                 return Ok(Self::One(part, items));
             }
-            let mut run = scratch.run()?;
+            let mut run = scratch.sorted_run()?;
             for MaskedItem { element, item } in items {
                 let canonical = if openable { part.get((item - first) as usize) } else { &[] };
                 run.push(&element, &[&item.to_be_bytes(), canonical].concat())?;
