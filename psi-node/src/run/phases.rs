@@ -210,7 +210,8 @@ impl Run<'_> {
         let writer = Writer { home, seal_key, peer: self.peer.key, attempt: attempt.clone() };
         let of_list = |list: &AttemptList| Sizes { ours: list.items_ours, theirs: list.items_theirs };
         let sizes: Vec<_> = attempt.lists.iter().map(of_list).collect();
-        let memory = self.node.room().memory;
+        // The allocator still holds what the steps had under way.
+        let memory = self.node.room().memory / 2;
         let work = self.node.pool().run(move || {
             // The steps are done with them: what the join looks up is in their files.
             Arc::get_mut(&mut lists).into_iter().flatten().for_each(StoredList::evict);
