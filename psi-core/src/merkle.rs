@@ -110,9 +110,18 @@ pub fn list_leaf(list_seed: &ListSeed, i: u64, profile_id: &str, canonical: &[u8
 /// `profile` is a field already, behind its length.
 fn salted_leaf(salt: &[u8; 32], profile: &[u8], canonical: &[u8]) -> Hash {
     let label = b"XPSI-LIST";
-    let hash = Sha256::new_with_prefix([0]).chain_update(field_length(label)).chain_update(label);
-    let hash = hash.chain_update(field_length(salt)).chain_update(salt).chain_update(profile);
-    hash.chain_update(field_length(canonical)).chain_update(canonical).finalize().into()
+    // In one piece: to feed the hash field by field takes longer than to hash them.
+    let parts: [&[u8]; 8] = [
+        &[0],
+        &field_length(label),
+        label,
+        &field_length(salt),
+        salt,
+        profile,
+        &field_length(canonical),
+        canonical,
+    ];
+    Sha256::digest(parts.concat()).into()
 }
 
 #[cfg(test)]

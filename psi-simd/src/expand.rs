@@ -1,7 +1,7 @@
-//! expand_message_xmd (RFC 9380, section 5.3.1) with SHA-512 (FIPS 180-4), one message a lane.
+//! SHA-512 (FIPS 180-4) and expand_message_xmd (RFC 9380, section 5.3.1) with it, one message a lane.
 //!
-//! A short message costs two compressions: one of the message, one of what that gives. The block of zeroes that comes first is
-//! the same for all and compressed beforehand.
+//! To expand a short message costs two compressions: one of the message, one of what that gives. The block of zeroes that comes
+//! first is the same for all and compressed beforehand.
 
 mod constants;
 
@@ -25,6 +25,49 @@ impl Path {
     pub fn expand(self, dst: &[u8], prefix: &[u8], messages: &[&[u8]], out: &mut [[u8; 64]]) {
         assert_eq!(messages.len(), out.len(), "one result a message");
         self.dispatch(Expand { prefix, messages, suffix: Suffix::new(dst), out });
+    }
+
+    /// The SHA-512 of each message, with `prefix` before it.
+    ///
+    /// # Panics
+    /// If `out` is not as long as `messages`.
+    pub fn sha512(self, prefix: &[u8], messages: &[&[u8]], out: &mut [[u8; 64]]) {
+        assert_eq!(messages.len(), out.len(), "one result a message");
+        self.dispatch(Digests { prefix, messages, out });
+    }
+}
+
+struct Digests<'a> {
+    prefix: &'a [u8],
+    messages: &'a [&'a [u8]],
+    out: &'a mut [[u8; 64]],
+}
+
+impl Job for Digests<'_> {
+    type Output = ();
+
+    fn on_lanes<L: Lane>(self) {
+        L::call(self);
+    }
+
+    fn portable(self) {
+        let start = Sha512::new().chain_update(self.prefix);
+        for (message, out) in self.messages.iter().zip(self.out) {
+            *out = start.clone().chain_update(message).finalize().into();
+        }
+    }
+}
+
+impl<L: Lane> Kernel<L> for Digests<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let initial = splat::<L, 8>(&START);
+        let mut padded = Padded { before: 0, prefix: self.prefix, suffix: &[], lanes: Default::default() };
+        for (messages, out) in self.messages.chunks(L::LANES).zip(self.out.chunks_mut(L::LANES)) {
+            write::<L>(padded.hash::<L>(initial, messages), out);
+        }
     }
 }
 
@@ -83,16 +126,10 @@ impl<L: Lane> Kernel<L> for Expand<'_> {
         let mut start = initial;
         compress::<L>(&mut start, [L::splat(0); 16]);
         let tail = tail(self.suffix.second());
-        let mut padded =
-            Padded { prefix: self.prefix, suffix: self.suffix.first(), lanes: Default::default() };
+        let (prefix, suffix) = (self.prefix, self.suffix.first());
+        let mut padded = Padded { before: BLOCK, prefix, suffix, lanes: Default::default() };
         for (messages, out) in self.messages.chunks(L::LANES).zip(self.out.chunks_mut(L::LANES)) {
-            let mut first = start;
-            for block in 0..padded.fill(messages) {
-                let (words, more) = padded.words::<L>(block);
-                let mut next = first;
-                compress::<L>(&mut next, words);
-                first = select::<L>(more, next, first);
-            }
+            let first = padded.hash::<L>(start, messages);
             let mut second = initial;
             compress::<L>(&mut second, join::<L>(first, &tail[0]));
             for block in &tail[1..] {
@@ -105,12 +142,27 @@ impl<L: Lane> Kernel<L> for Expand<'_> {
 
 /// The messages of a vector, each with prefix, suffix and padding.
 struct Padded<'a> {
+    /// Bytes that were compressed already.
+    before: usize,
     prefix: &'a [u8],
     suffix: &'a [u8],
     lanes: [Vec<u8>; 8],
 }
 
 impl Padded<'_> {
+    /// Compresses messages, one a lane, from a state on.
+    #[inline(always)]
+    fn hash<L: Lane>(&mut self, start: [L::Word; 8], messages: &[&[u8]]) -> [L::Word; 8] {
+        let mut state = start;
+        for block in 0..self.fill(messages) {
+            let (words, more) = self.words::<L>(block);
+            let mut next = state;
+            compress::<L>(&mut next, words);
+            state = select::<L>(more, next, state);
+        }
+        state
+    }
+
     /// Returns the most blocks that a message has.
     fn fill(&mut self, messages: &[&[u8]]) -> usize {
         for (lane, message) in self.lanes.iter_mut().zip(messages) {
@@ -118,7 +170,7 @@ impl Padded<'_> {
             for part in [self.prefix, message, self.suffix] {
                 lane.extend_from_slice(part);
             }
-            pad(lane, BLOCK);
+            pad(lane, self.before);
         }
         self.lanes[..messages.len()].iter().map(|lane| lane.len() / BLOCK).max().unwrap_or(0)
     }

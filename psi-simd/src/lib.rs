@@ -19,7 +19,7 @@
 //! |---|---|
 //! | `path` | which instructions; the one dispatch |
 //! | `batch`, `points` | what a call does; decoded elements to be kept |
-//! | `expand` | 64 uniform bytes of a message, by SHA-512 |
+//! | `expand` | SHA-512, and 64 uniform bytes of a message by it |
 //! | `ladder`, `ristretto`, `edwards`, `msm` | the curve, over a field |
 //! | `field` | the field, over a lane |
 //! | `lane` | the instructions; the only unsafe code |

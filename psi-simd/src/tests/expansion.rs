@@ -1,4 +1,4 @@
-//! expand_message_xmd.
+//! SHA-512 and expand_message_xmd.
 
 use proptest::prelude::*;
 use sha2::{Digest, Sha512};
@@ -36,6 +36,10 @@ fn check(dst: &[u8], prefix: &[u8], messages: &[&[u8]]) {
         let mut out = vec![[0; 64]; messages.len()];
         path.expand(dst, prefix, messages, &mut out);
         assert_eq!(out.iter().map(|out| out.to_vec()).collect::<Vec<_>>(), want, "{path:?}");
+        path.sha512(prefix, messages, &mut out);
+        for (digest, message) in out.iter().zip(messages) {
+            assert_eq!(digest[..], Sha512::digest([prefix, message].concat())[..], "{path:?}");
+        }
     }
 }
 
