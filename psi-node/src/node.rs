@@ -7,16 +7,16 @@ use psi_core::signature::Identity;
 use crate::{
     clock::{Clock, System},
     config::Config,
+    conversations::Conversations,
     fault::Fault,
     home::Home,
     identity,
     link::Settings,
     pool::Pool,
-    run::Conversations,
     scratch::Room,
     seal::SealKey,
+    tally::Tally,
     tls::{NodeTls, Pins},
-    watch::Watch,
 };
 
 /// Name and version of this program, as hellos and statements carry it.
@@ -32,7 +32,7 @@ pub struct Node {
     pool: Pool,
     room: Room,
     settings: Settings,
-    watch: Watch,
+    tally: Tally,
     conversations: Conversations,
 }
 
@@ -54,8 +54,8 @@ impl Node {
         let pool = Pool::new(config.node.threads)?;
         let room = Room::of(config.node.memory_mb);
         let (home, config) = (home.clone(), RwLock::new(Arc::new(config)));
-        let (conversations, watch) = (Conversations::default(), Watch::default());
-        Ok(Self { home, config, identity, seal_key, tls, pool, room, settings, conversations, watch })
+        let (conversations, tally) = (Conversations::default(), Tally::default());
+        Ok(Self { home, config, identity, seal_key, tls, pool, room, settings, conversations, tally })
     }
 
     /// The same with other room for its lists.
@@ -106,9 +106,9 @@ impl Node {
         &self.room
     }
 
-    /// What it has seen of its sessions.
-    pub fn watch(&self) -> &Watch {
-        &self.watch
+    /// How its sessions ended.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// What it is talking about with peers.

@@ -22,7 +22,6 @@ mod phases;
 pub mod probe;
 mod record;
 mod resume;
-mod stop;
 mod summary;
 mod talk;
 mod unfinished;
@@ -45,7 +44,6 @@ use zeroize::Zeroizing;
 use self::{kept::Kept, lease::Lease, list::List, meter::Meter, talk::Talk};
 pub use self::{
     lease::{Holder, holder},
-    stop::Conversations,
     unfinished::{cancel, expire, give_up, resume},
 };
 use crate::{

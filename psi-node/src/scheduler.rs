@@ -211,7 +211,7 @@ impl Scheduler {
         let span = tracing::info_span!("scheduled", job = name);
         let run = async move {
             let result = run::call_due(&node, &job, moment, Arc::new(Silent)).await;
-            node.watch().ended(&result.clone().map(Some));
+            node.tally().ended(&result.clone().map(Some));
             Ended { name: job, moment, result }
         };
         self.running.spawn(run.instrument(span));

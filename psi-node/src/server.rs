@@ -177,9 +177,8 @@ impl Handler for Answering {
 impl Answering {
     /// Every line that is logged meanwhile names the peer, and job and run once they are known.
     async fn answer(&self, peer: &Peer, link: Link) -> Result<(), Status> {
-        let watch = self.0.watch();
         let answered = run::answer(&self.0, peer, link, Arc::new(Silent)).await;
-        watch.ended(&answered);
+        self.0.tally().ended(&answered);
         match answered {
             Ok(None) => {
                 tracing::info!("the peer took the statement of a finished run");

@@ -11,13 +11,7 @@
 
 mod metrics;
 
-use std::{
-    collections::BTreeMap,
-    convert::Infallible,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -28,41 +22,12 @@ use tokio::{net::TcpListener, sync::Semaphore, task};
 use crate::{
     fault::{Code, Fault},
     node::Node,
-    report::Summary,
 };
 
 /// Connections at a time: a monitor needs one.
 const MAX_CONNECTIONS: usize = 16;
 /// Time for a request to arrive.
 const REQUEST: Duration = Duration::from_secs(10);
-
-/// What this process has seen of its sessions; clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Watch(Arc<Mutex<Seen>>);
-
-#[derive(Debug, Default)]
-struct Seen {
-    /// By error code, or `complete`.
-    sessions: BTreeMap<String, u64>,
-}
-
-impl Watch {
-    /// Takes note of how a session ended.
-    pub fn ended(&self, session: &Result<Option<Summary>, Fault>) {
-        let mut seen = self.seen();
-        let result = match session {
-            // A peer that only took the statement of a finished run.
-            Ok(None) => "shown".to_owned(),
-            Ok(Some(_)) => "complete".to_owned(),
-            Err(fault) => fault.code.to_string(),
-        };
-        *seen.sessions.entry(result).or_default() += 1;
-    }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Takes the port that the configuration names, if it names one.
 ///

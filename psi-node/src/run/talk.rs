@@ -13,8 +13,8 @@ use std::{
 use psi_core::message::{Message, Working};
 use tokio::{sync::mpsc, task::JoinHandle, time};
 
-use super::stop::{Asker, Stop};
 use crate::{
+    conversations::{Asker, Stop},
     fault::{Code, Fault},
     link::{Frame, Link, LinkError, LinkReceiver},
 };
@@ -179,8 +179,8 @@ impl Talk {
 mod tests {
     use super::*;
     use crate::{
+        conversations::Conversations,
         link::{Settings, memory},
-        run::Conversations,
     };
 
     #[tokio::test]

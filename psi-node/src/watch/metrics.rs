@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use super::Watch;
 use crate::{
     budget::{self, Budget},
     config::Config,
@@ -15,6 +14,7 @@ use crate::{
         Filter, Index,
         totals::{self, Total},
     },
+    tally::Tally,
 };
 
 /// All figures; what can't be read is missing, and logged.
@@ -34,7 +34,7 @@ pub(super) fn text(node: &Node) -> String {
         Err(fault) => tracing::error!(code = %fault.code, %fault, "the records of runs can't be read"),
     }
     text.schedules(&scheduler::memories(node.home(), &config));
-    text.sessions(node.watch());
+    text.sessions(node.tally());
     text.0
 }
 
@@ -174,15 +174,14 @@ impl Text {
         }
     }
 
-    fn sessions(&mut self, watch: &Watch) {
-        let seen = watch.seen();
+    fn sessions(&mut self, tally: &Tally) {
         self.family(
             "psi_sessions_total",
             "counter",
             "Sessions of this process that ended, those refused at once included.",
         );
-        for (result, count) in &seen.sessions {
-            self.value("psi_sessions_total", &[("result", result)], *count as f64);
+        for (result, count) in tally.ends() {
+            self.value("psi_sessions_total", &[("result", &result)], count as f64);
         }
     }
 

@@ -28,7 +28,7 @@ struct Entry {
 
 impl Conversations {
     /// A conversation begins.
-    pub(super) fn begin(&self) -> Stop {
+    pub(crate) fn begin(&self) -> Stop {
         let mut open = self.open();
         let (asked, receiver) = watch::channel(open.over.borrow().clone());
         let number = open.next;
@@ -45,13 +45,13 @@ impl Conversations {
     }
 
     /// Waits until all are asked to stop. Safe to be dropped half-way.
-    pub(super) async fn stopped(&self) -> Fault {
+    pub(crate) async fn stopped(&self) -> Fault {
         let over = self.open().over.subscribe();
         asked(over).await
     }
 
     /// Asks the conversation of a run to end; whether there is one.
-    pub(super) fn stop_run(&self, run: &str, fault: &Fault) -> bool {
+    pub(crate) fn stop_run(&self, run: &str, fault: &Fault) -> bool {
         let open = self.open();
         let found = open.all.values().find(|entry| entry.run == run);
         found.is_some_and(|entry| {
@@ -66,7 +66,7 @@ impl Conversations {
 }
 
 /// One conversation's end of it; the conversation is over when it is dropped.
-pub(super) struct Stop {
+pub(crate) struct Stop {
     all: Conversations,
     number: u64,
     asked: watch::Receiver<Option<Fault>>,
@@ -74,24 +74,24 @@ pub(super) struct Stop {
 
 impl Stop {
     /// The conversation is about this run.
-    pub(super) fn name(&self, run: &str) {
+    pub(crate) fn name(&self, run: &str) {
         if let Some(entry) = self.all.open().all.get_mut(&self.number) {
             run.clone_into(&mut entry.run);
         }
     }
 
     /// Waits until the conversation is asked to stop. Safe to be dropped half-way.
-    pub(super) async fn asked(&self) -> Fault {
+    pub(crate) async fn asked(&self) -> Fault {
         asked(self.asked.clone()).await
     }
 
     /// What asks this one conversation to stop.
-    pub(super) fn asker(&self) -> Asker {
+    pub(crate) fn asker(&self) -> Asker {
         Asker { all: self.all.clone(), number: self.number }
     }
 
     /// Whether it was asked.
-    pub(super) fn is_asked(&self) -> bool {
+    pub(crate) fn is_asked(&self) -> bool {
         self.asked.borrow().is_some()
     }
 }
@@ -104,13 +104,13 @@ async fn asked(mut asked: watch::Receiver<Option<Fault>>) -> Fault {
 }
 
 /// Asks one conversation to stop.
-pub(super) struct Asker {
+pub(crate) struct Asker {
     all: Conversations,
     number: u64,
 }
 
 impl Asker {
-    pub(super) fn ask(&self, fault: &Fault) {
+    pub(crate) fn ask(&self, fault: &Fault) {
         if let Some(entry) = self.all.open().all.get(&self.number) {
             entry.asked.send_replace(Some(fault.clone()));
         }
