@@ -52,8 +52,9 @@ impl Run<'_> {
         self,
         mut talk: Talk,
         start: Start,
-        traffic: &Traffic,
+        traffic: &Arc<Traffic>,
     ) -> Result<Summary, Fault> {
+        self.progress.connected(traffic);
         let before = [traffic.sent(), traffic.received()];
         match self.within_deadline(&mut talk, start).await {
             Ok(finished) => self.part(talk, finished, before, traffic).await,
