@@ -8,6 +8,7 @@ mod spent;
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -72,6 +73,9 @@ pub struct Runs {
     home: Home,
 }
 
+/// What a file's node, length and time of change say of it: another one after whoever touches it.
+pub type Stamp = String;
+
 /// A statement of a chain, with the note that carries both signatures.
 #[derive(Clone, Debug)]
 pub struct Link {
@@ -111,6 +115,29 @@ impl Runs {
         fs::read(&path).map_err(|error| damaged(&path, &error))
     }
 
+    /// The statement of a finished run; nobody verifies the signatures.
+    ///
+    /// # Errors
+    /// [`Code::State`], with the file.
+    pub fn statement(&self, id: &str) -> Result<Statement, Fault> {
+        read_statement(&self.folder(id)).map(|link| link.statement)
+    }
+
+    /// Every finished run, and the stamp of its statement.
+    ///
+    /// # Errors
+    /// [`Code::State`], with the file.
+    pub fn stamps(&self) -> Result<Vec<(String, Stamp)>, Fault> {
+        let stamp = |folder: PathBuf| {
+            let path = folder.join(STATEMENT);
+            let file = fs::metadata(&path).map_err(|error| damaged(&path, &error))?;
+            let id = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let (node, length, time) = (file.ino(), file.len(), [file.ctime(), file.ctime_nsec()]);
+            Ok((id, format!("{node} {length} {}.{:09}", time[0], time[1])))
+        };
+        folders(&self.home.runs())?.into_iter().map(stamp).collect()
+    }
+
     /// The chain of statements with that peer for that job, oldest first; gaps and doubles are damage.
     ///
     /// # Errors
@@ -118,11 +145,9 @@ impl Runs {
     pub fn chain(&self, us: PublicKey, peer: PublicKey, job: &str) -> Result<Vec<Link>, Fault> {
         let mut chain = Vec::new();
         for folder in folders(&self.home.runs())? {
-            let path = folder.join(STATEMENT);
-            let note = fs::read(&path).map_err(|error| damaged(&path, &error))?;
-            let (statement, _) = Statement::read_note(&note).map_err(|error| damaged(&path, &error))?;
-            if statement.job == job && is_pair(&statement, us, peer) {
-                chain.push(Link { statement, note });
+            let link = read_statement(&folder)?;
+            if link.statement.job == job && is_pair(&link.statement, us, peer) {
+                chain.push(link);
             }
         }
         chain.sort_by_key(|link| link.statement.previous.height);
@@ -202,6 +227,13 @@ impl Runs {
         }
         Ok(())
     }
+}
+
+fn read_statement(folder: &Path) -> Result<Link, Fault> {
+    let path = folder.join(STATEMENT);
+    let note = fs::read(&path).map_err(|error| damaged(&path, &error))?;
+    let (statement, _) = Statement::read_note(&note).map_err(|error| damaged(&path, &error))?;
+    Ok(Link { statement, note })
 }
 
 fn is_pair(statement: &Statement, us: PublicKey, peer: PublicKey) -> bool {

@@ -1,10 +1,13 @@
-//! An index over the records of attempts, so that years of them need not be read for one run: `trait Store`.
+//! An index over the records of attempts and over the statements, so that years of them need not be read for one run:
+//! `trait Store`.
 //!
 //! The folders are the truth. Before it is asked, the index is compared with the names in `attempts/`: records that it
-//! doesn't know and those that may still change are read, and nothing else. So it is right after a crash, a restored
-//! backup and a run of an older version, and whoever writes a record need not know of it (docs/decisions/0022). An index
-//! that can't be used is made anew; where that fails, memory takes its place for as long as the process lives.
+//! doesn't know and those that may still change are read, and nothing else; `chains` does the same with `runs/`. So it is
+//! right after a crash, a restored backup and a run of an older version, and whoever writes a record need not know of it
+//! (docs/decisions/0022). An index that can't be used is made anew; where that fails, memory takes its place for as long as
+//! the process lives.
 
+pub mod chains;
 pub mod memory;
 pub mod sqlite;
 #[cfg(test)]
@@ -13,14 +16,14 @@ pub mod totals;
 
 use std::collections::HashMap;
 
-use psi_core::signature::PublicKey;
+use psi_core::{message::ChainHead, signature::PublicKey};
 
-use self::{memory::Memory, sqlite::Sqlite, totals::Total};
+use self::{chains::Link, memory::Memory, sqlite::Sqlite, totals::Total};
 use crate::{
     fault::{Code, Fault},
     home::Home,
     policy::Ledger,
-    runs::{Attempt, Attempts, State},
+    runs::{Attempt, Attempts, Runs, Stamp, State},
 };
 
 /// Why an index can't be used, in the words of what keeps it.
@@ -50,6 +53,15 @@ pub trait Store: Send {
 
     /// What the records sum up to, in any order; sums of nothing may be missing.
     fn totals(&self) -> Result<Vec<Total>, StoreError>;
+
+    /// The stamps of the statements that it has, by run id.
+    fn statements(&self) -> Result<HashMap<String, Stamp>, StoreError>;
+
+    /// When it returns, those statements are as given and those of these ids are gone; on an error nothing has changed.
+    fn link(&mut self, links: &[Link], gone: &[String]) -> Result<(), StoreError>;
+
+    /// The statements of the chain of that name, by height.
+    fn chain(&self, name: &str) -> Result<Vec<Link>, StoreError>;
 }
 
 /// Which records are wanted.
@@ -99,17 +111,18 @@ impl Index {
         Self { home: home.clone(), store }
     }
 
-    /// Makes the index of that home anew from the records; how many there are.
+    /// Makes the index of that home anew from the records and the statements; how many records there are.
     ///
     /// # Errors
     /// [`Code::Storage`] if it can't be written,
-    /// [`Code::State`] if a record can't be read.
+    /// [`Code::State`] if a record or a statement can't be read.
     pub fn rebuild(home: &Home) -> Result<usize, Fault> {
         let unusable =
             |error: StoreError| Fault::new(Code::Storage, format!("{}: {error}", home.index().display()));
         let mut store = Sqlite::create(&home.index()).map_err(unusable)?;
         let records = Attempts::of(home).all()?;
         store.apply(&records, &[]).map_err(unusable)?;
+        chains::refresh(&mut store, &Runs::of(home))?.map_err(unusable)?;
         Ok(records.len())
     }
 
@@ -129,6 +142,28 @@ impl Index {
     /// [`Code::State`] if a record can't be read.
     pub fn newest(&mut self, filter: Filter<'_>, most: usize) -> Result<Vec<Attempt>, Fault> {
         self.ask(|store| store.newest(filter, most))
+    }
+
+    /// Where the chain of statements with that peer for that job ends. Where the index has no chain that ends as the folders
+    /// do, they are read.
+    ///
+    /// # Errors
+    /// [`Code::State`] if a statement can't be read or is missing.
+    pub fn head(&mut self, us: PublicKey, peer: PublicKey, job: &str) -> Result<ChainHead, Fault> {
+        let runs = Runs::of(&self.home);
+        let (store, name) = (self.store.as_mut(), chains::name(us, peer, job));
+        match chains::refresh(store, &runs)?.and_then(|()| store.chain(&name)) {
+            Ok(links) => {
+                if let Some(head) = chains::end(&links, &runs) {
+                    return Ok(head);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the index of runs does not answer: the statements are read instead");
+            }
+        }
+        let chain = runs.chain(us, peer, job)?;
+        Ok(chain.last().map(|link| link.statement.head()).unwrap_or_default())
     }
 
     /// Asks what keeps the index, or memory if that fails, as of one moment.

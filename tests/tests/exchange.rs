@@ -136,6 +136,26 @@ async fn a_side_that_lost_its_records_adopts_those_of_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_is_damaged_or_missing_stops_the_next_run() {
+    let pair = homes().serve().await;
+    let mut first = None;
+    for _ in 0..2 {
+        let summary = pair.run().await.unwrap();
+        first.get_or_insert(summary.run_folder);
+        pair.clear_results();
+    }
+    let note = first.unwrap().join("statement.note");
+    let whole = std::fs::read(&note).unwrap();
+    std::fs::write(&note, &whole[1..]).unwrap();
+    assert_eq!(pair.run().await.unwrap_err().code, Code::State);
+    std::fs::remove_dir_all(note.parent().unwrap()).unwrap();
+    assert_eq!(pair.run().await.unwrap_err().code, Code::State);
+    std::fs::create_dir(note.parent().unwrap()).unwrap();
+    std::fs::write(&note, &whole).unwrap();
+    pair.run().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_existing_result_is_never_overwritten() {
     let pair = homes().serve().await;
     std::fs::write(pair.homes.a.output(), "precious").unwrap();

@@ -117,10 +117,7 @@ impl Run<'_> {
             Some(list) => list,
             None => talk.meanwhile(self.load(), &AtomicU64::new(0), 0).await?,
         };
-        let runs = Runs::of(self.node.home());
-        let chain = runs.chain(self.node.identity().public_key(), self.peer.key, &self.job_name)?;
-        let head = chain.last().map(|link| link.statement.head()).unwrap_or_default();
-        let (opening, hello) = Opening::new(self.hello(role, list.items().to_vec(), head)?);
+        let (opening, hello) = Opening::new(self.hello(role, list.items().to_vec(), self.head()?)?);
         talk.send(hello).await?;
         let theirs = match theirs {
             Some(hello) => Message::Hello(hello),
@@ -128,20 +125,16 @@ impl Run<'_> {
         };
         let mut agreed = opening.accept(theirs, self.node.now())?;
         self.allow(&Request::new(&self.job_name, &self.job, &agreed.theirs().items))?;
-        self.catch_up(talk, &mut agreed, &runs, &chain).await?;
+        self.catch_up(talk, &mut agreed).await?;
         Attempts::of(self.node.home()).confirm(&self.job_name, self.peer.key)?;
         self.exchange(talk, agreed, list).await
     }
 
     /// Sends the statements that the peer lacks, or takes those that we lack.
-    async fn catch_up(
-        &self,
-        talk: &mut Talk,
-        agreed: &mut Agreed,
-        runs: &Runs,
-        chain: &[runs::Link],
-    ) -> Result<(), Fault> {
+    async fn catch_up(&self, talk: &mut Talk, agreed: &mut Agreed) -> Result<(), Fault> {
+        let runs = Runs::of(self.node.home());
         if let ChainGap::TheyLack(height) = agreed.gap() {
+            let chain = runs.chain(self.node.identity().public_key(), self.peer.key, &self.job_name)?;
             let (known, missing) = chain.split_at((height as usize).min(chain.len()));
             if known.last().map(|link| link.statement.head()).unwrap_or_default() != agreed.theirs().chain {
                 return Err(Incompatible::Forked { height }.into());

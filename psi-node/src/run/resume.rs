@@ -27,6 +27,7 @@ use crate::{
     output,
     report::{Progress, Summary},
     runs::{Attempt, Attempts, Runs, State},
+    store::Index,
     tls::accept,
 };
 
@@ -118,10 +119,9 @@ impl Run<'_> {
     }
 
     /// Where our chain with this peer for this job ends.
-    fn head(&self) -> Result<ChainHead, Fault> {
+    pub(super) fn head(&self) -> Result<ChainHead, Fault> {
         let us = self.node.identity().public_key();
-        let chain = Runs::of(self.node.home()).chain(us, self.peer.key, &self.job_name)?;
-        Ok(chain.last().map(|link| link.statement.head()).unwrap_or_default())
+        Index::open(self.node.home()).head(us, self.peer.key, &self.job_name)
     }
 
     /// The conversation of a run that goes on, to its end.

@@ -3,30 +3,35 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    Filter, Store, StoreError, is_open,
+    Filter, Store, StoreError,
+    chains::Link,
+    is_open,
     totals::{self, Total},
 };
-use crate::runs::Attempt;
+use crate::runs::{Attempt, Stamp};
 
-/// Records by id.
+/// Records and statements by id.
 #[derive(Debug, Default)]
-pub struct Memory(BTreeMap<String, Attempt>);
+pub struct Memory {
+    records: BTreeMap<String, Attempt>,
+    links: BTreeMap<String, Link>,
+}
 
 impl Store for Memory {
     fn known(&self) -> Result<HashMap<String, bool>, StoreError> {
-        Ok(self.0.iter().map(|(id, record)| (id.clone(), is_open(record))).collect())
+        Ok(self.records.iter().map(|(id, record)| (id.clone(), is_open(record))).collect())
     }
 
     fn apply(&mut self, records: &[Attempt], gone: &[String]) -> Result<(), StoreError> {
-        self.0.extend(records.iter().map(|record| (record.run_id.clone(), record.clone())));
-        self.0.retain(|id, _| !gone.contains(id));
+        self.records.extend(records.iter().map(|record| (record.run_id.clone(), record.clone())));
+        self.records.retain(|id, _| !gone.contains(id));
         Ok(())
     }
 
     fn charged(&self, peer_key: &str, since: u64) -> Result<Vec<Attempt>, StoreError> {
         let charged =
             |record: &&Attempt| record.peer_key == peer_key && record.committed.is_some_and(|at| at >= since);
-        Ok(self.0.values().filter(charged).cloned().collect())
+        Ok(self.records.values().filter(charged).cloned().collect())
     }
 
     fn newest(&self, filter: Filter<'_>, most: usize) -> Result<Vec<Attempt>, StoreError> {
@@ -34,12 +39,12 @@ impl Store for Memory {
             filter.job.is_none_or(|job| record.job == job)
                 && filter.state.is_none_or(|state| record.state == state)
         };
-        Ok(self.0.values().rev().filter(passes).take(most).cloned().collect())
+        Ok(self.records.values().rev().filter(passes).take(most).cloned().collect())
     }
 
     fn totals(&self) -> Result<Vec<Total>, StoreError> {
         let mut sums: BTreeMap<[&str; 4], u64> = BTreeMap::new();
-        for record in self.0.values() {
+        for record in self.records.values() {
             for (figure, of, amount) in totals::of(record) {
                 *sums.entry([&record.job, &record.peer, figure, of]).or_default() += amount;
             }
@@ -52,5 +57,21 @@ impl Store for Memory {
             amount,
         };
         Ok(sums.into_iter().map(total).collect())
+    }
+
+    fn statements(&self) -> Result<HashMap<String, Stamp>, StoreError> {
+        Ok(self.links.iter().map(|(id, link)| (id.clone(), link.stamp.clone())).collect())
+    }
+
+    fn link(&mut self, links: &[Link], gone: &[String]) -> Result<(), StoreError> {
+        self.links.extend(links.iter().map(|link| (link.run_id.clone(), link.clone())));
+        self.links.retain(|id, _| !gone.contains(id));
+        Ok(())
+    }
+
+    fn chain(&self, name: &str) -> Result<Vec<Link>, StoreError> {
+        let mut chain: Vec<Link> = self.links.values().filter(|link| link.chain == name).cloned().collect();
+        chain.sort_by_key(|link| link.head.height);
+        Ok(chain)
     }
 }

@@ -10,17 +10,20 @@ use std::{
     time::Duration,
 };
 
+use psi_core::message::ChainHead;
 use rusqlite::{
     Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params, params_from_iter,
 };
 
 use super::{
-    Filter, Store, StoreError, is_open,
+    Filter, Store, StoreError,
+    chains::Link,
+    is_open,
     totals::{self, Total},
 };
 use crate::{
     durable,
-    runs::{Attempt, State},
+    runs::{Attempt, Stamp, State},
 };
 
 /// `PSIX` in the file's header: whose database it is.
@@ -50,6 +53,13 @@ const MIGRATIONS: &[&str] = &[
     CREATE TABLE totals (
         job TEXT, peer TEXT, figure TEXT, of TEXT, amount INTEGER NOT NULL, PRIMARY KEY (job, peer, figure, of)
     ) WITHOUT ROWID;
+",
+    "
+    CREATE TABLE statements (
+        run_id TEXT PRIMARY KEY, stamp TEXT NOT NULL, chain TEXT NOT NULL, height INTEGER NOT NULL,
+        previous BLOB NOT NULL, digest BLOB NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX chains ON statements (chain, height);
 ",
 ];
 
@@ -163,6 +173,39 @@ impl Store for Sqlite {
             Ok(Total { job, peer, figure, of, amount: row.get::<_, i64>(4)? as u64 })
         })?;
         Ok(totals.collect::<Result<_, _>>()?)
+    }
+
+    fn statements(&self) -> Result<HashMap<String, Stamp>, StoreError> {
+        let mut statement = self.0.prepare("SELECT run_id, stamp FROM statements")?;
+        let stamps = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(stamps.collect::<Result<_, _>>()?)
+    }
+
+    fn link(&mut self, links: &[Link], gone: &[String]) -> Result<(), StoreError> {
+        let change = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for id in gone {
+            change.execute("DELETE FROM statements WHERE run_id = ?1", [id])?;
+        }
+        for Link { run_id, stamp, chain, previous, head } in links {
+            let (height, previous, digest) = (previous.height as i64, previous.digest, head.digest);
+            change
+                .prepare("INSERT OR REPLACE INTO statements VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                .execute(params![run_id, stamp, chain, height, previous, digest])?;
+        }
+        Ok(change.commit()?)
+    }
+
+    fn chain(&self, name: &str) -> Result<Vec<Link>, StoreError> {
+        let mut statement = self.0.prepare(
+            "SELECT run_id, stamp, height, previous, digest FROM statements WHERE chain = ?1 ORDER BY height",
+        )?;
+        let links = statement.query_map([name], |row| {
+            let height = row.get::<_, i64>(2)? as u64;
+            let previous = ChainHead { height, digest: row.get(3)? };
+            let head = ChainHead { height: height.saturating_add(1), digest: row.get(4)? };
+            Ok(Link { run_id: row.get(0)?, stamp: row.get(1)?, chain: name.to_owned(), previous, head })
+        })?;
+        Ok(links.collect::<Result<_, _>>()?)
     }
 }
 

@@ -89,6 +89,29 @@ fn suite(store: &mut dyn Store) {
     assert_eq!(total(store, "agents", totals::ITEMS, "theirs"), 40);
     assert_eq!(store.charged(KEY, 100).unwrap().iter().find(|record| record.run_id == "2"), Some(&ended));
     assert_eq!(store.known().unwrap().len(), 4);
+    chains_suite(store);
+}
+
+fn chains_suite(store: &mut dyn Store) {
+    assert!(store.statements().unwrap().is_empty());
+    let head = |height: u64| ChainHead { height, digest: [height as u8; 32] };
+    let link = |id: &str, chain: &str, height: u64| Link {
+        run_id: id.to_owned(),
+        stamp: "1 2 3".to_owned(),
+        chain: chain.to_owned(),
+        previous: head(height - 1),
+        head: head(height),
+    };
+    let [first, second, other] = [link("9", "x", 1), link("8", "x", 2), link("7", "y", 1)];
+    store.link(&[second.clone(), other.clone(), first.clone()], &[]).unwrap();
+    assert_eq!(store.chain("x").unwrap(), [first.clone(), second]);
+    assert_eq!(store.chain("y").unwrap(), std::slice::from_ref(&other));
+    assert!(store.chain("z").unwrap().is_empty());
+    let touched = Link { stamp: "1 2 4".to_owned(), ..other };
+    store.link(std::slice::from_ref(&touched), &["8".to_owned(), "none".to_owned()]).unwrap();
+    assert_eq!(store.chain("x").unwrap(), [first]);
+    let stamps = [("7", "1 2 4"), ("9", "1 2 3")].map(|(id, stamp)| (id.to_owned(), stamp.to_owned()));
+    assert_eq!(store.statements().unwrap(), HashMap::from(stamps));
 }
 
 fn home() -> (tempfile::TempDir, Home) {
