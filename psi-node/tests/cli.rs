@@ -9,7 +9,7 @@ mod held;
 use std::{
     fs::{self, OpenOptions},
     io::{BufRead, BufReader, Read, Write},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt, net::UnixDatagram},
     path::Path,
     process::{Child, ChildStdout, Command, Output, Stdio},
@@ -273,6 +273,67 @@ fn a_run_does_once_what_its_flags_say_and_a_removed_job_leaves_nothing_known() {
     assert!(child.wait().unwrap().success());
     // The called side keeps to its own configuration.
     assert_eq!(fs::read_to_string(b.path().join("out.csv")).unwrap(), "phone\n13900000001\n");
+}
+
+/// A serving node that a monitor can ask, the rest of its stdout, and where it is asked. Somebody else may take the port
+/// that was free: then another one is tried.
+fn serve_watched(home: &Path) -> (Child, BufReader<ChildStdout>, SocketAddr) {
+    let config = fs::read_to_string(home.join("config.toml")).unwrap();
+    loop {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap();
+        let watched = config.replace("[node]\n", &format!("[node]\nmetrics = \"{free}\"\n"));
+        fs::write(home.join("config.toml"), watched).unwrap();
+        let mut child = psi(home).arg("serve").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        if line.starts_with("listening on ") {
+            return (child, stdout, free);
+        }
+        let ended = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(ended.stderr).unwrap();
+        assert!(stderr.contains(&format!("node.metrics: {free}")), "{stderr}");
+    }
+}
+
+fn metrics(of: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(of).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: monitor\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_run_beside_the_serving_node_of_its_home_is_seen_there() {
+    let (a, b) = (node("bank-a"), node("bank-b"));
+    introduce(a.path(), b.path(), None);
+    for (home, numbers) in [(a.path(), "13900000001\n13900000002\n"), (b.path(), "13900000001\n")] {
+        fs::write(home.join("list.csv"), format!("phone\n{numbers}")).unwrap();
+    }
+    add_job(b.path(), "bank-a", &["--input", b.path().join("list.csv").to_str().unwrap()]);
+    let (mut partner, _partners_stdout, address) = serve(b.path());
+    introduce(b.path(), a.path(), Some(&address));
+    add_job(a.path(), "bank-b", &["--input", a.path().join("list.csv").to_str().unwrap()]);
+    let (mut serving, _stdout, monitor) = serve_watched(a.path());
+    let complete = "\npsi_runs_total{job=\"agents\",peer=\"bank-b\",result=\"complete\"} 1\n";
+    let before = metrics(monitor);
+    assert!(before.contains("psi_runs_left_today") && !before.contains(complete), "{before}");
+
+    let run = output(a.path(), &["run", "agents", "--json"]);
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let summary: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    let after = metrics(monitor);
+    assert!(after.contains(complete), "{after}");
+    let listed = attempt(a.path());
+    assert_eq!(
+        (&listed["run_id"], &listed["state"], &summary["matches"]),
+        (&summary["run_id"], &"complete".into(), &1.into())
+    );
+    for child in [&mut serving, &mut partner] {
+        signal(child, Signal::SIGTERM);
+        assert!(child.wait().unwrap().success());
+    }
 }
 
 /// Two homes with a job of 3,000 numbers each, half of them shared, and the second one's node as it is held.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use psi_node::{
+    budget::Budget,
     fault::{Code, Fault},
     report::{Phase, Progress, Silent, Summary},
     run,
@@ -159,4 +160,43 @@ async fn who_runs_is_told_while_it_runs_and_not_afterwards() {
     assert_eq!((holder.pid, holder.calling, holder.run), (std::process::id(), false, Some(summary.run_id)));
     assert!(refused.message.contains(&format!("by process {}", std::process::id())), "{refused}");
     assert_eq!(run::holder(pair.a.home(), JOB), None);
+}
+
+/// Both runs are allowed when the sizes are told, and together they are not: whoever comes second to the Commit is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn two_jobs_at_once_do_not_spend_one_peers_budget_twice() {
+    const OTHER: &str = "brokers";
+    let mut homes = Homes::with_lists(&numbered("agent", 0..10), &numbered("agent", 0..20));
+    homes.a.policy("max_tested_per_year", 30);
+    let pair = homes.serve().await;
+    for (place, node) in [(&pair.homes.a, &pair.a), (&pair.homes.b, &pair.b)] {
+        let config = fs::read_to_string(place.home().config()).unwrap();
+        let (_, job) = config.split_once(&format!("[jobs.{JOB}]")).unwrap();
+        let job =
+            job.replace(&format!("[jobs.{JOB}."), &format!("[jobs.{OTHER}.")).replace("out.csv", "out-2.csv");
+        fs::write(place.home().config(), format!("{config}\n[jobs.{OTHER}]{job}")).unwrap();
+        node.reload().unwrap();
+    }
+    let mut running = Vec::new();
+    for job in [JOB, OTHER] {
+        let (held, let_go) = Held::at(Phase::Masking);
+        let (node, progress) = (pair.a.clone(), held.clone());
+        let mut run = tokio::spawn(async move { run::call(&node, job, progress).await });
+        tokio::select! {
+            () = held.reached.notified() => {}
+            ended = &mut run => panic!("{job}: {ended:?}"),
+        }
+        running.push((run, let_go));
+    }
+    let (runs, held): (Vec<_>, Vec<_>) = running.into_iter().unzip();
+    drop(held);
+    let mut refused = Vec::new();
+    for run in runs {
+        refused.extend(run.await.unwrap().err());
+    }
+    assert_eq!(refused.iter().map(|fault| fault.code).collect::<Vec<_>>(), [Code::Policy]);
+    assert!(refused[0].message.contains("has tested 20 identifiers"), "{}", refused[0]);
+    let now = pair.a.now();
+    let budget = Budget::load(&pair.homes.a.home(), &pair.a.config(), &pair.homes.b.name, now).unwrap();
+    assert_eq!((budget.profiles[0].tested, budget.profiles[0].left), (20, Some(10)));
 }
