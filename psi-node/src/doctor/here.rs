@@ -119,7 +119,7 @@ async fn healthy(address: SocketAddr) -> bool {
 
 pub(super) fn jobs(home: &Home, config: &Config, findings: &mut Findings) {
     let attempts = Attempts::of(home).all();
-    findings.take("records", attempts.map(|attempts| format!("{} attempts", attempts.len())));
+    findings.take("records", attempts.map(|attempts| counted(attempts.len(), "attempt")));
     for (name, job) in &config.jobs {
         findings.take(format!("job {name}: list"), list(job));
         let date = job.zone().date(System::shared().now());
@@ -155,7 +155,11 @@ fn list(job: &Job) -> Result<String, Fault> {
 fn chain(home: &Home, config: &Config, name: &str, job: &Job) -> Result<String, Fault> {
     let us = identity::load(&home.identity_key())?.public_key();
     let chain = Runs::of(home).chain(us, config.peer(&job.peer)?.key, name)?;
-    Ok(format!("{} statements", chain.len()))
+    Ok(counted(chain.len(), "statement"))
+}
+
+fn counted(number: usize, one: &str) -> String {
+    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
 }
 
 fn spent(home: &Home, config: &Config, peer: &str, findings: &mut Findings) {
