@@ -213,7 +213,7 @@ async fn a_caller_that_dies_goes_on_with_what_it_kept() {
     }
 }
 
-/// Stops where the steps are over, until it is let go.
+/// Stops where the steps are over, and dies when it is let go.
 struct Held {
     reached: Mutex<Option<oneshot::Sender<()>>>,
     go: Mutex<mpsc::Receiver<()>>,
@@ -227,6 +227,8 @@ impl Progress for Held {
             reached.send(()).unwrap();
             // What was queued before goes out meanwhile.
             let _ = tokio::task::block_in_place(|| self.go.lock().unwrap().recv());
+            // A task that is aborted runs on to where it next has to wait, which on a busy machine may be the end of the run.
+            panic!("the caller dies here");
         }
     }
 
@@ -251,9 +253,8 @@ async fn who_has_signed_goes_back_for_a_caller_that_died() {
     while only(&pair.homes.b).state != State::Closing {
         tokio::task::yield_now().await;
     }
-    running.abort();
     drop(let_go);
-    assert!(running.await.unwrap_err().is_cancelled());
+    assert!(running.await.unwrap_err().is_panic());
     assert_eq!(run_when_free(&pair).await.resumed, 2);
     assert_one_run(&pair.stop().await);
 }
