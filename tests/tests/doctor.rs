@@ -62,6 +62,18 @@ async fn terms_that_differ_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_runs_have_left_is_counted() {
+    let pair = pair_with(|_| {}).await;
+    for (attempts, statements) in [("1 attempt", "1 statement"), ("2 attempts", "2 statements")] {
+        pair.run().await.unwrap();
+        pair.clear_results();
+        let findings = examined(&pair).await;
+        let seen = ["records", "job agents: chain"].map(|what| &check(&findings, what).message[..]);
+        assert_eq!(seen, [attempts, statements]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_the_peer_lacks_is_named() {
     let pair = pair_with(|_| {}).await;
     let config = pair.homes.b.home().config().to_owned();
