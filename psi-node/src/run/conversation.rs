@@ -35,10 +35,8 @@ impl Run<'_> {
         start: Start,
         traffic: &Arc<Traffic>,
     ) -> Result<Summary, Fault> {
-        self.progress.connected(traffic);
-        let before = [traffic.sent(), traffic.received()];
-        match self.within_deadline(&mut talk, start).await {
-            Ok(finished) => self.part(talk, finished, before, traffic).await,
+        match self.conduct(&mut talk, start, traffic).await {
+            Ok((finished, before)) => self.part(talk, finished, before, traffic).await,
             Err(fault) => {
                 talk.refuse(&fault).await;
                 Err(fault)
@@ -54,16 +52,26 @@ impl Run<'_> {
         start: Start,
         traffic: &Arc<Traffic>,
     ) -> Result<Summary, Fault> {
-        self.progress.connected(traffic);
-        let before = [traffic.sent(), traffic.received()];
-        match self.within_deadline(&mut talk, start).await {
-            Ok(finished) => self.part(talk, finished, before, traffic).await,
+        match self.conduct(&mut talk, start, traffic).await {
+            Ok((finished, before)) => self.part(talk, finished, before, traffic).await,
             Err(fault) => {
                 drop(self);
                 talk.refuse(&fault).await;
                 Err(fault)
             }
         }
+    }
+
+    /// To both signatures; what goes over the connection from here on is the run's.
+    async fn conduct(
+        &self,
+        talk: &mut Talk,
+        start: Start,
+        traffic: &Arc<Traffic>,
+    ) -> Result<(Finished, Before), Fault> {
+        self.progress.connected(traffic);
+        let before = [traffic.sent(), traffic.received()];
+        Ok((self.within_deadline(talk, start).await?, before))
     }
 
     /// Both have signed and the result is released: of the connection only its end can still be learned.
