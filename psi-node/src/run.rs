@@ -9,6 +9,7 @@
 
 mod checkpoint;
 mod conversation;
+mod evidence;
 mod exchange;
 mod kept;
 mod lease;

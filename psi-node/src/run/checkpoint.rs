@@ -11,7 +11,7 @@ use psi_core::{
 };
 use tokio::task::JoinHandle;
 
-use super::{exchange::Evidence, list::Files};
+use super::{evidence::Evidence, list::Files};
 use crate::{
     fault::{Code, Fault},
     journal::{Finished, Journal, Record},

@@ -11,7 +11,7 @@ use psi_core::{
 
 use super::{
     checkpoint::Checkpoints,
-    exchange::Evidence,
+    evidence::Evidence,
     list::{Files, List, MASKED},
 };
 use crate::{

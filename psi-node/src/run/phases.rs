@@ -17,7 +17,8 @@ use psi_core::{
 use super::{
     Run,
     checkpoint::Checkpoints,
-    exchange::{Evidence, Steps},
+    evidence::Evidence,
+    exchange::Steps,
     list::{Counts, List},
     matched::Matched,
     random,

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use psi_core::{
-    error::{Error, Fault as Breach, Incompatible, Place},
+    error::{Fault as Breach, Place},
     message::{ChainHead, Message, Resume},
     session::Common,
     statement::Statement,
@@ -12,6 +12,7 @@ use psi_core::{
 
 use super::{
     Run, Start,
+    exchange::shown_too_early,
     kept::{Kept, Shelf, Standing, Steps},
     lease::{self, Lease},
     list::{Counts, Files},
@@ -221,15 +222,6 @@ enum Met {
     At(Common),
     /// The peer has the statement with both signatures.
     Statement(Vec<u8>),
-}
-
-/// Our signature under a statement that we know nothing of.
-pub(super) fn shown_too_early(notes: &[impl AsRef<[u8]>]) -> Fault {
-    let statement = notes.first().map(|note| Statement::from_note(note.as_ref()));
-    match statement {
-        Some(Ok(_)) => Error::from(Incompatible::RolledBack { what: "the statement" }).into(),
-        _ => Breach::Signature.at(Place::Statements).into(),
-    }
 }
 
 /// Finds the run that a peer wants to go on with; `None` if it is finished here, and the peer has been shown so.
