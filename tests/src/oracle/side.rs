@@ -18,6 +18,8 @@ pub(super) struct Side<'a> {
     pub(super) key: PublicKey,
     /// Every result that an attempt names and that is there, with the run's id.
     pub(super) results: Vec<(String, Written)>,
+    /// Everything under a result's name. Listed before the attempts: the node may just be releasing a result.
+    there: Vec<PathBuf>,
     /// Id and folder of every finished run.
     pub(super) runs: BTreeMap<String, PathBuf>,
     /// Ids of the attempts that count.
@@ -33,7 +35,7 @@ pub(super) struct Written {
 
 impl<'a> Side<'a> {
     pub(super) fn read(place: &'a Place) -> Self {
-        let home = place.home();
+        let (home, there) = (place.home(), place.results());
         let attempts = with_extension(&home.attempts(), "json");
         let attempts: Vec<Value> =
             attempts.map(|path| serde_json::from_slice(&read(&path)).unwrap()).collect();
@@ -50,6 +52,7 @@ impl<'a> Side<'a> {
             place,
             key: place.identity().public_key(),
             results: results.collect(),
+            there,
             runs: finished.collect(),
             charged: charged.map(|attempt| text(attempt, "run_id")).collect(),
         }
@@ -65,7 +68,7 @@ impl<'a> Side<'a> {
             broken.push(format!("I2 {name}: {} is there, the record of {run} is not", result.path.display()));
         }
         let known: BTreeSet<&Path> = self.results.iter().map(|(_, result)| result.path.as_path()).collect();
-        for path in self.place.results().iter().filter(|path| !known.contains(path.as_path())) {
+        for path in self.there.iter().filter(|path| !known.contains(path.as_path())) {
             broken.push(format!("I2 {name}: {} belongs to no attempt", path.display()));
         }
     }
