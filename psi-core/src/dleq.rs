@@ -10,11 +10,10 @@
 //!
 //! ```text
 //! head   = F(label) F(sid: 32) F(role: 1) F(list: 2) F(index: 4) F(n: 8) F(Y: 32)
-//! seed   = SHA-512(head F(C_0 ‖ ... ‖ C_n-1: 32n) F(D_0 ‖ ... ‖ D_n-1: 32n))        label "XPSI1-DLEQ"
-//! seed   = SHA-512(head F(prefix) F(m_0) ... F(m_n-1) F(D_0 ‖ ... ‖ D_n-1: 32n))    label "XPSI1-MASK", C_i = H(prefix ‖ m_i)
-//! d_i    = bytes 16i to 16i + 15 of the ChaCha20 keystream (RFC 8439; key = the first 32 bytes of the seed, nonce 0,
-//!          counter 0), a two's-complement little-endian integer from -2^127 to 2^127 - 1
-//! r      = wide(SHA-512(F("XPSI1-NONCE") F(nonce key: 32) F(head) F(seed: 64) F(M: 32) F(Z: 32)))
+//! seed   = SHA-256(head F(C_0 ‖ ... ‖ C_n-1: 32n) F(D_0 ‖ ... ‖ D_n-1: 32n))        label "XPSI1-DLEQ"
+//! seed   = SHA-256(head F(prefix) F(m_0) ... F(m_n-1) F(D_0 ‖ ... ‖ D_n-1: 32n))    label "XPSI1-MASK", C_i = H(prefix ‖ m_i)
+//! d_i    = bytes 16i to 16i + 15 of the ChaCha20 keystream (RFC 8439; key = seed, nonce 0, counter 0), a two's-complement little-endian integer from -2^127 to 2^127 - 1
+//! r      = wide(SHA-512(F("XPSI1-NONCE") F(nonce key: 32) F(head) F(seed: 32) F(M: 32) F(Z: 32)))
 //! t2, t3 = r·G, r·M
 //! c      = HashToScalar(0020 ‖ Y ‖ 0020 ‖ M ‖ 0020 ‖ Z ‖ 0020 ‖ t2 ‖ 0020 ‖ t3 ‖ "Challenge"), DST of RFC 9497 in mode 01
 //! s      = r - c·k
@@ -33,7 +32,7 @@ use std::sync::OnceLock;
 
 use chacha20::ChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher};
-use sha2::{Digest, Sha512};
+use sha2::{Digest, Sha256, Sha512};
 use zeroize::Zeroizing;
 
 pub use self::knowledge::{KnowledgeProof, prove_knowledge, verify_knowledge};
@@ -224,10 +223,10 @@ fn verify_batch(
     verify_composites(suite, y, &composites, proof)
 }
 
-type Seed = [u8; 64];
+type Seed = [u8; 32];
 
 fn evaluated_seed(head: &[u8], c: &[Element], d: &[Element]) -> Seed {
-    let hash = Sha512::new_with_prefix(head);
+    let hash = Sha256::new_with_prefix(head);
     [c, d]
         .into_iter()
         .fold(hash, |hash, elements| chain_field(hash, elements.as_flattened()))
@@ -236,20 +235,19 @@ fn evaluated_seed(head: &[u8], c: &[Element], d: &[Element]) -> Seed {
 }
 
 fn masked_seed(head: &[u8], prefix: &[u8], messages: &[&[u8]], d: &[Element]) -> Seed {
-    let hash = chain_field(Sha512::new_with_prefix(head), prefix);
+    let hash = chain_field(Sha256::new_with_prefix(head), prefix);
     let hash = messages.iter().fold(hash, |hash, message| chain_field(hash, message));
     chain_field(hash, d.as_flattened()).finalize().into()
 }
 
-fn chain_field(hash: Sha512, bytes: &[u8]) -> Sha512 {
+fn chain_field<H: Digest>(hash: H, bytes: &[u8]) -> H {
     hash.chain_update(field_length(bytes)).chain_update(bytes)
 }
 
 /// d_0 to d_n-1.
 fn coefficients(seed: &Seed, n: usize) -> Vec<i128> {
-    let (key, _) = seed.split_first_chunk::<32>().expect("a seed has 64 bytes");
     let mut keystream = vec![[0; 16]; n];
-    ChaCha20::new(key.into(), &[0; 12].into()).apply_keystream(keystream.as_flattened_mut());
+    ChaCha20::new(seed.into(), &[0; 12].into()).apply_keystream(keystream.as_flattened_mut());
     keystream.into_iter().map(i128::from_le_bytes).collect()
 }
 

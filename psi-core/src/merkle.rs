@@ -1,10 +1,11 @@
 //! Merkle roots (RFC 6962, section 2.1, with SHA-256) and the leaves of a list that can be opened later
 //! (docs/PROTOCOL.md, "Opening a list").
 
-use hmac::{Hmac, KeyInit, Mac};
+use chacha20::ChaCha20;
+use chacha20::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
-use crate::element::{field_length, joined};
 use crate::key::ListSeed;
 
 /// A node of the tree.
@@ -17,7 +18,11 @@ pub fn leaf_hash(bytes: &[u8]) -> Hash {
 
 /// SHA-256(01 ‖ left ‖ right).
 fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    Sha256::new_with_prefix([1]).chain_update(left).chain_update(right).finalize().into()
+    let mut bytes = [1; 1 + 2 * size_of::<Hash>()];
+    let (first, second) = bytes[1..].split_at_mut(size_of::<Hash>());
+    first.copy_from_slice(left);
+    second.copy_from_slice(right);
+    Sha256::digest(bytes).into()
 }
 
 /// Takes leaves one by one and holds one node a level.
@@ -64,64 +69,41 @@ pub fn root_of(leaves: &[Hash]) -> Hash {
     builder.root()
 }
 
-/// The leaves of one list root. Leaf i, in masked order, is
+/// What opens a leaf, beside its canonical bytes.
+type Salt = [u8; 32];
+
+/// The leaves of one list root, from leaf `first` on, for these canonical bytes in masked order. Leaf i is
 ///
 /// ```text
-/// SHA-256(00 ‖ F("XPSI-LIST") F(salt_i) F(profile id) F(canonical bytes))     F(x) = length of x, 8 bytes big-endian ‖ x
-/// salt_i = HMAC-SHA256(list seed, i as 8 bytes, big-endian)
+/// SHA-256(00 ‖ salt_i ‖ canonical bytes)
+/// salt_i = bytes 32i to 32i + 31 of the ChaCha20 keystream (RFC 8439; key = list seed, nonce 0, counter 0)
 /// ```
 ///
-/// that is, the [`leaf_hash`] of the four fields. Every leaf has a salt of its own, since an identifier is easily
-/// guessed.
-pub struct ListLeaves {
-    salts: Hmac<Sha256>,
-    profile: Vec<u8>,
-}
-
-impl ListLeaves {
-    /// Prepares the leaves of one list.
-    pub fn new(list_seed: &ListSeed, profile_id: &str) -> Self {
-        let salts = Hmac::new_from_slice(list_seed.as_bytes()).expect("a key of any length is taken");
-        Self { salts, profile: joined(&[profile_id.as_bytes()]) }
-    }
-
-    /// salt_i, which opens leaf i.
-    pub fn salt(&self, i: u64) -> [u8; 32] {
-        self.salts.clone().chain_update(i.to_be_bytes()).finalize().into_bytes().into()
-    }
-
-    /// Leaf i.
-    pub fn leaf(&self, i: u64, canonical: &[u8]) -> Hash {
-        salted_leaf(&self.salt(i), &self.profile, canonical)
-    }
-}
-
-impl std::fmt::Debug for ListLeaves {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ListLeaves").finish_non_exhaustive()
-    }
-}
-
-/// One leaf of a list; for many, [`ListLeaves`] keys the salts once.
-pub fn list_leaf(list_seed: &ListSeed, i: u64, profile_id: &str, canonical: &[u8]) -> Hash {
-    ListLeaves::new(list_seed, profile_id).leaf(i, canonical)
-}
-
-/// `profile` is a field already, behind its length.
-fn salted_leaf(salt: &[u8; 32], profile: &[u8], canonical: &[u8]) -> Hash {
-    let label = b"XPSI-LIST";
-    // In one piece: to feed the hash field by field takes longer than to hash them.
-    let parts: [&[u8]; 8] = [
-        &[0],
-        &field_length(label),
-        label,
-        &field_length(salt),
-        salt,
-        profile,
-        &field_length(canonical),
-        canonical,
-    ];
-    Sha256::digest(parts.concat()).into()
+/// that is, the [`leaf_hash`] of the canonical bytes behind their salt. Every leaf has a salt of its own, since an
+/// identifier is easily guessed.
+///
+/// # Panics
+/// Beyond leaf 2^33 - 1, where the keystream ends.
+pub fn list_leaves<'a>(
+    list_seed: &ListSeed,
+    first: u64,
+    items: impl ExactSizeIterator<Item = &'a [u8]>,
+) -> Vec<Hash> {
+    let mut salts = Zeroizing::new(vec![Salt::default(); items.len()]);
+    let mut keystream = ChaCha20::new(list_seed.as_bytes().into(), &[0; 12].into());
+    keystream.seek(first * size_of::<Salt>() as u64);
+    keystream.apply_keystream(salts.as_flattened_mut());
+    // All are gathered before the first is hashed: they lie anywhere in memory, and to wait for each takes longer.
+    let mut salted = Zeroizing::new(Vec::with_capacity(64 * salts.len()));
+    let gather = |(salt, canonical): (&Salt, &[u8])| {
+        salted.push(0);
+        salted.extend_from_slice(salt);
+        salted.extend_from_slice(canonical);
+        salted.len()
+    };
+    let ends: Vec<usize> = salts.iter().zip(items).map(gather).collect();
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    starts.zip(&ends).map(|(start, end)| Sha256::digest(&salted[start..*end]).into()).collect()
 }
 
 #[cfg(test)]
@@ -188,31 +170,38 @@ mod tests {
         }
     }
 
+    fn list_leaf(seed: &ListSeed, i: u64, canonical: &[u8]) -> Hash {
+        list_leaves(seed, i, std::iter::once(canonical))[0]
+    }
+
+    /// RFC 8439, appendix A.1, test vectors 1 and 2: the keystream of a key of zeros, blocks 0 and 1.
     #[test]
     fn list_leaves_are_as_documented() {
-        let (seed, i) = (ListSeed::from_bytes([3; 32]), 258);
-        let salt = Hmac::<Sha256>::new_from_slice(&[3; 32]).unwrap().chain_update([0, 0, 0, 0, 0, 0, 1, 2]);
-        let salt: [u8; 32] = salt.finalize().into_bytes().into();
-        let mut bytes = Vec::new();
-        for field in [&b"XPSI-LIST"[..], &salt, b"text/1", b"abc"] {
-            bytes.extend([0, 0, 0, 0, 0, 0, 0, u8::try_from(field.len()).unwrap()]);
-            bytes.extend(field);
+        let salts = [
+            "76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7",
+            "da41597c5157488d7724e03fb8d84a376a43b8f41518a11cc387b669b2ee6586",
+            "9f07e7be5551387a98ba977c732d080dcb0f29a048e3656912c6533e32ee7aed",
+            "29b721769ce64e43d57133b074d839d531ed1f28510afb45ace10a1f4b794d6f",
+        ];
+        let (seed, items) =
+            (ListSeed::from_bytes([0; 32]), [&b"abc"[..], b"", b"0123456789 0123456789 0123456789", b"abc"]);
+        let leaf = |(salt, item): (&&str, &&[u8])| {
+            leaf_hash(&[&HEX.decode(salt.as_bytes()).unwrap(), *item].concat())
+        };
+        let expected: Vec<Hash> = salts.iter().zip(&items).map(leaf).collect();
+        assert_eq!(list_leaves(&seed, 0, items.iter().copied()), expected);
+        for (i, item) in items.iter().enumerate() {
+            assert_eq!(list_leaf(&seed, i as u64, item), expected[i]);
         }
-        assert_eq!(list_leaf(&seed, i, "text/1", b"abc"), leaf_hash(&bytes));
-        assert_eq!(ListLeaves::new(&seed, "text/1").salt(i), salt);
     }
 
     #[test]
     fn list_leaves_depend_on_every_part() {
         let (seed, other) = (ListSeed::from_bytes([3; 32]), ListSeed::from_bytes([4; 32]));
-        let leaf = list_leaf(&seed, 1, "text/1", b"abc");
-        for changed in [
-            list_leaf(&other, 1, "text/1", b"abc"),
-            list_leaf(&seed, 2, "text/1", b"abc"),
-            list_leaf(&seed, 1, "text/2", b"abc"),
-            list_leaf(&seed, 1, "text/1", b"abd"),
-            list_leaf(&seed, 1, "text/1a", b"bc"),
-        ] {
+        let leaf = list_leaf(&seed, 1, b"abc");
+        for changed in
+            [list_leaf(&other, 1, b"abc"), list_leaf(&seed, 2, b"abc"), list_leaf(&seed, 1, b"abd")]
+        {
             assert_ne!(changed, leaf);
         }
     }

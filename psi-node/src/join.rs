@@ -72,7 +72,7 @@ impl Part {
                 gathered.extend(keys.keys.iter().filter(|key| self.contains(key)));
             }
         }
-        gathered.par_sort_unstable_by_key(|key| u128::from_be_bytes(*key));
+        gathered.par_sort_unstable_by_key(value);
         Ok(gathered)
     }
 
@@ -188,8 +188,13 @@ impl<'a> Table<'a> {
     fn contains(&self, key: &JoinKey) -> bool {
         let bucket = leading(key, self.shift);
         let (start, end) = (self.starts[bucket] as usize, self.starts[bucket + 1] as usize);
-        self.keys[start..end].binary_search(key).is_ok()
+        self.keys[start..end].binary_search_by_key(&value(key), value).is_ok()
     }
+}
+
+/// Orders as the bytes do, and compares faster.
+fn value(key: &JoinKey) -> u128 {
+    u128::from_be_bytes(*key)
 }
 
 fn leading(key: &JoinKey, shift: u32) -> usize {

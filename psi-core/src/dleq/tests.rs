@@ -104,18 +104,18 @@ fn coefficients_are_the_chacha20_keystream_of_rfc_8439() {
     // Appendix A.1, test vector 1: key, nonce and counter 0.
     let block = HEX.decode(b"76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7").unwrap();
     let expected = [0, 16].map(|at| i128::from_le_bytes(block[at..at + 16].try_into().unwrap()));
-    assert_eq!(coefficients(&[0; 64], 2), expected);
+    assert_eq!(coefficients(&[0; 32], 2), expected);
     assert_eq!(expected[0] < 0, block[15] >= 128, "two's complement");
 }
 
-/// SHA-512 over fields, each behind its length in 8 bytes.
-fn hash_of(fields: &[&[u8]]) -> Seed {
-    let mut hash = Sha512::new();
+/// A hash over fields, each behind its length in 8 bytes.
+fn hash_of<H: Digest>(fields: &[&[u8]]) -> sha2::digest::Output<H> {
+    let mut hash = H::new();
     for field in fields {
         hash.update((field.len() as u64).to_be_bytes());
         hash.update(field);
     }
-    hash.finalize().into()
+    hash.finalize()
 }
 
 #[test]
@@ -124,12 +124,13 @@ fn seeds_are_as_documented() {
     let (y, c, d) = (exchange.y, exchange.c.concat(), exchange.d.concat());
     let (list, index, n) = ([0, 2], [0, 0, 0, 3], [0, 0, 0, 0, 0, 0, 0, 2]);
     let head = STATEMENT.head("XPSI1-DLEQ", 2, &y);
-    let expected = hash_of(&[b"XPSI1-DLEQ", SID, &[1], &list, &index, &n, &y, &c, &d]);
-    assert_eq!(evaluated_seed(&head, &exchange.c, &exchange.d), expected);
+    let expected = hash_of::<Sha256>(&[b"XPSI1-DLEQ", SID, &[1], &list, &index, &n, &y, &c, &d]);
+    assert_eq!(evaluated_seed(&head, &exchange.c, &exchange.d)[..], expected[..]);
 
     let head = STATEMENT.head("XPSI1-MASK", 2, &y);
-    let expected = hash_of(&[b"XPSI1-MASK", SID, &[1], &list, &index, &n, &y, b"prefix", b"a", b"bc", &d]);
-    assert_eq!(masked_seed(&head, b"prefix", &[b"a", b"bc"], &exchange.d), expected);
+    let expected =
+        hash_of::<Sha256>(&[b"XPSI1-MASK", SID, &[1], &list, &index, &n, &y, b"prefix", b"a", b"bc", &d]);
+    assert_eq!(masked_seed(&head, b"prefix", &[b"a", b"bc"], &exchange.d)[..], expected[..]);
 }
 
 #[test]
@@ -138,8 +139,8 @@ fn nonces_are_as_documented() {
     let head = STATEMENT.head("XPSI1-DLEQ", 2, &exchange.y);
     let seed = evaluated_seed(&head, &exchange.c, &exchange.d);
     let Composites { m, z } = suite().combine(&exchange.c, &exchange.d, &coefficients(&seed, 2)).unwrap();
-    let expected = hash_of(&[b"XPSI1-NONCE", key.nonce_key().as_bytes(), &head, &seed, &m, &z]);
-    assert_eq!(exchange.nonce(&key), Integer::from_bytes_mod_order_wide(&expected));
+    let expected = hash_of::<Sha512>(&[b"XPSI1-NONCE", key.nonce_key().as_bytes(), &head, &seed, &m, &z]);
+    assert_eq!(exchange.nonce(&key), Integer::from_bytes_mod_order_wide(&expected.into()));
 }
 
 /// Each kind of proof has a label of its own in all that it hashes.
@@ -309,7 +310,7 @@ fn errors_that_cancel_under_coefficients_known_before_fail_here() {
 #[test]
 fn errors_that_cancel_under_coefficients_of_the_index_fail_here() {
     let (key, honest) = (key(5), Exchange::new(8));
-    let by_index = |y: &Element| coefficients(&Sha512::digest(y).into(), 8);
+    let by_index = |y: &Element| coefficients(&Sha256::digest(y).into(), 8);
     let mut forged = cancel(&honest, &by_index(&honest.y));
     let weak = suite().combine(&forged.c, &forged.d, &by_index(&honest.y)).unwrap();
     forged.proof = prove_composites(suite(), &key, &weak, &suite().scalar_from_wide(&[9; 64]));

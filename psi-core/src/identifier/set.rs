@@ -85,7 +85,7 @@ impl CanonicalSet {
 
     /// See [`SetDigest`].
     pub fn digest(&self) -> [u8; 32] {
-        let mut digest = SetDigest::of(self.len() as u64);
+        let mut digest = SetDigest::default();
         self.iter().for_each(|item| digest.update(item));
         digest.finish()
     }
@@ -117,15 +117,16 @@ impl CanonicalSet {
     }
 }
 
-/// SHA-256 over `"XPSI1-SET" ‖ u64 count ‖ (u32 length ‖ bytes)` of every item of a set in order. Never stored or sent.
+/// SHA-256 over `"XPSI1-SET"` and `u32 length ‖ bytes` of every item of a set in order. Never stored or sent.
 pub struct SetDigest(Sha256);
 
-impl SetDigest {
-    /// Of a set of so many items.
-    pub fn of(count: u64) -> Self {
-        Self(Sha256::new_with_prefix(DIGEST_LABEL).chain_update(count.to_be_bytes()))
+impl Default for SetDigest {
+    fn default() -> Self {
+        Self(Sha256::new_with_prefix(DIGEST_LABEL))
     }
+}
 
+impl SetDigest {
     /// Takes the next item.
     pub fn update(&mut self, item: &[u8]) {
         self.0.update((item.len() as u32).to_be_bytes());

@@ -19,7 +19,6 @@ use std::{
 use psi_core::{
     identifier::{BuildError, CanonicalSet, Row, SetBuilder, SetDigest},
     message::Digest,
-    plan::MAX_CHUNK,
 };
 use zeroize::Zeroizing;
 
@@ -113,10 +112,11 @@ impl Gathered {
     pub fn sort(mut self, scratch: &Scratch) -> io::Result<(StoredSet, RowMap)> {
         let (mut set, mut rows) = (scratch.create()?, scratch.create()?);
         let (count, present) = (self.len(), mem::replace(&mut self.present, Bitmap::new(0)));
-        let (mut items, mut bytes) = (0, 0);
+        let (mut items, mut bytes, mut digest) = (0, 0, SetDigest::default());
         self.each(|item, row, is_new| {
             if is_new {
                 CanonicalSet::write_item(&mut set, item)?;
+                digest.update(item);
                 items += 1;
                 bytes += item.len();
             }
@@ -124,7 +124,8 @@ impl Gathered {
             rows.write_all(&row.to_be_bytes())
         })?;
         let (set, rows) = (set.into_reader(|_| Ok(()))?, rows.into_reader(|_| Ok(()))?);
-        Ok((StoredSet::of(set, items, bytes)?, RowMap { rows, count, present }))
+        let set = StoredSet { items: set, len: items, bytes, digest: digest.finish() };
+        Ok((set, RowMap { rows, count, present }))
     }
 
     /// Shows every identifier with its row's ordinal among those that have one, and whether it is the first of its item:
@@ -177,18 +178,6 @@ pub struct StoredSet {
 }
 
 impl StoredSet {
-    fn of(items: ScratchReader, len: u64, bytes: usize) -> io::Result<Self> {
-        let mut set = Self { items, len, bytes, digest: Digest::default() };
-        let mut digest = SetDigest::of(len);
-        let mut part = set.part(MAX_CHUNK)?;
-        while !part.is_empty() {
-            part.iter().for_each(|item| digest.update(item));
-            part = set.part(MAX_CHUNK)?;
-        }
-        set.items.seek(SeekFrom::Start(0))?;
-        Ok(Self { bytes, digest: digest.finish(), ..set })
-    }
-
     /// How many items the whole set has.
     pub fn len(&self) -> u64 {
         self.len

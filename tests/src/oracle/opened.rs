@@ -6,7 +6,7 @@ use psi_core::{
     dleq::{self, PROOF_BYTES, Proof},
     element::{ELEMENT_BYTES, Element},
     key::{ListSeed, Role},
-    merkle::{self, ListLeaves},
+    merkle,
     message::ListCommitment,
     plan::{MAX_CHUNK, Plan},
     suite::message_prefix,
@@ -122,9 +122,8 @@ impl<'a> Opening<'a> {
     }
 
     fn has_root_of(&self, items: &[&[u8]]) -> bool {
-        let leaves = ListLeaves::new(&self.list_seed, self.profile());
-        let leaf = |(i, (_, item)): (usize, &(Element, usize))| leaves.leaf(i as u64, items[*item]);
-        let leaves: Vec<_> = self.masked.iter().enumerate().map(leaf).collect();
+        let in_masked_order: Vec<&[u8]> = self.masked.iter().map(|(_, item)| items[*item]).collect();
+        let leaves = merkle::list_leaves(&self.list_seed, 0, in_masked_order.into_iter());
         self.commitment.opening.is_some_and(|opening| opening.list_root == merkle::root_of(&leaves))
     }
 
