@@ -200,6 +200,11 @@ async fn a_folder_from_before_the_last_run_learns_of_it_from_the_peer() {
     assert_eq!(pair.homes.b.runs().len(), 3);
     let adopted = pair.homes.b.home().runs().join(&lost.run_id);
     assert!(adopted.join("statement.note").exists() && !adopted.join("transcript").exists());
+    // What it had disclosed counts again.
+    let known = attempts(&pair.homes.b);
+    let again = known.iter().find(|attempt| attempt.run_id == lost.run_id).unwrap();
+    assert_eq!((known.len(), again.state, again.lists[0].matches), (3, State::Complete, Some(50)));
+    assert_eq!(again.charges().map(|charge| charge.tested).sum::<u64>(), 150);
 }
 
 #[tokio::test(flavor = "multi_thread")]

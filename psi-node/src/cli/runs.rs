@@ -177,6 +177,7 @@ fn spent(spent: &Spent) -> Vec<(&'static str, String)> {
 fn result(attempt: &Attempt) -> String {
     let path = attempt.output.display();
     match attempt.state {
+        State::Complete if attempt.output.as_os_str().is_empty() => "lost".to_owned(),
         State::Complete | State::Unconfirmed => path.to_string(),
         state if state.is_open() => format!("none yet; to be {path}"),
         _ => "none".to_owned(),

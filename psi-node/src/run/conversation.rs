@@ -158,6 +158,7 @@ impl Run<'_> {
                 _ => Vec::new(),
             };
             for (statement, note) in agreed.adopt(message)?.iter().zip(&notes) {
+                Record::remember(self, statement)?;
                 runs.adopt(statement, note)?;
             }
         }

@@ -1,14 +1,20 @@
 //! What a run leaves behind whatever happens: the record of its attempt.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
-use psi_core::{identifier::Profile, session::Agreed, transcript::Transcript};
+use psi_core::{
+    identifier::Profile,
+    key::Role,
+    session::Agreed,
+    statement::{ListRecord, Statement},
+    transcript::Transcript,
+};
 
 use super::{Run, lease, meter::Meter};
 use crate::{
     fault::Fault,
     policy::Request,
-    runs::{Attempt, AttemptList, AttemptRows, Attempts, Spent, State},
+    runs::{self, Attempt, AttemptList, AttemptRows, Attempts, Spent, State},
 };
 
 /// The record of this attempt.
@@ -42,6 +48,45 @@ impl Record {
             error: None,
         };
         Self { kept: false, ..Self::resumed(run, attempt) }
+    }
+
+    /// A run that this folder does not know, and whose statement the peer shows with our signature: it counts again, and its
+    /// rows and result are lost.
+    pub(super) fn remember(run: &Run<'_>, statement: &Statement) -> Result<(), Fault> {
+        let id = runs::run_id(statement.parties[0].started, &statement.sid);
+        let (attempts, _alone) = (Attempts::of(run.node.home()), lease::ledger(run.node)?);
+        if attempts.read(&id)?.is_some() {
+            return Ok(());
+        }
+        let key = run.node.identity().public_key();
+        let (ours, role) = match statement.parties[0].key == key {
+            true => (0, Role::Initiator),
+            false => (1, Role::Responder),
+        };
+        let list = |((records, matches), profile): (&([ListRecord; 2], u64), &Profile)| AttemptList {
+            profile: profile.id().to_owned(),
+            items_ours: records[ours].items,
+            items_theirs: records[1 - ours].items,
+            matches: Some(*matches),
+        };
+        attempts.write(&Attempt {
+            run_id: id,
+            job: statement.job.clone(),
+            agreement: statement.agreement.clone(),
+            peer: run.job.peer.clone(),
+            peer_key: run.peer.key.to_string(),
+            role: role.name().to_owned(),
+            committed: Some(statement.parties[ours].started),
+            lists: statement.lists.iter().zip(&statement.terms.profiles).map(list).collect(),
+            state: State::Complete,
+            output: PathBuf::new(),
+            rejects: None,
+            only_new: false,
+            rows: None,
+            resumed: 0,
+            spent: Spent::default(),
+            error: Some("record lost; known again from the statement that the peer showed".to_owned()),
+        })
     }
 
     /// The record of a run that goes on.

@@ -13,11 +13,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails the case")]
 
 mod cuts;
+mod expired;
 mod figures;
 mod flips;
 mod frozen;
 mod full;
 mod kills;
+mod restored;
 mod stage;
 mod together;
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
@@ -61,10 +63,14 @@ enum Campaign {
     Cuts,
     /// Lists that are exported anew between a cut and the run that goes on: one cut a case
     Edited,
+    /// Certificates that expire in the middle of a run, which is cut afterwards: one run a case
+    Expired,
     /// A peer that is stopped (SIGSTOP) in the middle
     Frozen,
     /// Every bit flip and truncation of what a small run left, or keeps to go on
     Flips,
+    /// A state folder that is yesterday's again, on either side: one a case
+    Restored,
     /// Both partners starting at the same moment: 20 rounds a case
     Together,
     /// A disk with room for so many pages, from none to as many as a run takes, on either side
@@ -81,7 +87,7 @@ impl Campaign {
         match self {
             Self::Kills => 50,
             Self::Cuts => 600,
-            Self::Edited => 100,
+            Self::Edited | Self::Expired | Self::Restored => 100,
             Self::Frozen => 4,
             Self::Flips => 1,
             Self::Together => 5,
@@ -97,8 +103,10 @@ impl Campaign {
             Self::Kills => Box::pin(kills::case(psi, chance)),
             Self::Cuts => Box::pin(cuts::case(psi, chance, Lists::Same)),
             Self::Edited => Box::pin(cuts::case(psi, chance, Lists::Edited)),
+            Self::Expired => Box::pin(expired::case(chance)),
             Self::Frozen => Box::pin(frozen::case(psi, chance)),
             Self::Flips => Box::pin(flips::case(psi, chance)),
+            Self::Restored => Box::pin(restored::case(psi, chance)),
             Self::Together => Box::pin(together::case(psi, chance)),
             Self::DiskFull => Box::pin(full::case(psi, chance)),
             #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
