@@ -254,6 +254,20 @@ impl<W: Write> Write for SealedWriter<W> {
         Ok(taken)
     }
 
+    /// Most are a few bytes for which there is room.
+    #[inline]
+    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() <= SEGMENT - self.content.len() {
+            self.content.extend_from_slice(bytes);
+            return Ok(());
+        }
+        while !bytes.is_empty() {
+            let taken = self.write(bytes)?;
+            bytes = &bytes[taken..];
+        }
+        Ok(())
+    }
+
     /// Whole segments are written as they fill; a part of one can't be.
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
@@ -328,6 +342,24 @@ impl<R: Read> Read for SealedReader<R> {
         out[..taken].copy_from_slice(&self.buffer[self.ready.start..self.ready.start + taken]);
         self.ready.start += taken;
         Ok(taken)
+    }
+
+    /// Most are a few bytes that lie ready.
+    #[inline]
+    fn read_exact(&mut self, mut out: &mut [u8]) -> io::Result<()> {
+        if let Some((ready, _)) = self.buffer[self.ready.clone()].split_at_checked(out.len()) {
+            out.copy_from_slice(ready);
+            self.ready.start += out.len();
+            return Ok(());
+        }
+        while !out.is_empty() {
+            let taken = match self.read(out)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                taken => taken,
+            };
+            out = &mut out[taken..];
+        }
+        Ok(())
     }
 }
 

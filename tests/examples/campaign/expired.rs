@@ -53,7 +53,8 @@ pub(crate) async fn case(mut chance: Chance) -> Result<Figures, String> {
     if !ended.resumable || chaos.tally().struck != 1 {
         return Err(format!("{when}: {ended}"));
     }
-    let refused = pair.run().await.err().ok_or_else(|| format!("{when}: an expired certificate was let in"))?;
+    let refused =
+        pair.run().await.err().ok_or_else(|| format!("{when}: an expired certificate was let in"))?;
     if refused.code != Code::Certificate || !refused.resumable {
         return Err(format!("{when}: {refused}"));
     }
