@@ -4,11 +4,14 @@
 
 use std::collections::BTreeSet;
 
+use data_encoding::HEXLOWER;
 use proptest::prelude::*;
 use psi_core::{
     error::{Error, Fault, Incompatible, Misbehaved, Place},
+    identifier::Profile,
     key::Role,
     message::Message,
+    terms::Terms,
     verify::{Verdict, verify},
 };
 use psi_tests::pair::{Finished, NOW, Party, SKEW, pins, run, run_altered, set_of, terms};
@@ -48,6 +51,41 @@ fn both_learn_the_intersection_and_sign_it() {
         assert_eq!(finished[1].matches, [b"y", b"z"]);
         assert_eq!(finished[0].signed.statement.lists[0].1, 2);
         assert_eq!(finished[0].signed, finished[1].signed);
+    }
+}
+
+/// The session at the end of docs/PROTOCOL.md, which a separate program reproduced from the text, is this code's.
+#[test]
+fn the_example_in_the_protocol_is_this_session() {
+    let party = |role: Role, operator: &str, items: &[&str]| {
+        let terms = Terms {
+            profiles: vec![Profile::parse("cn.mobile/1").unwrap()],
+            min_items: 3,
+            max_items: 200_000,
+            ..terms(true)
+        };
+        let mut party = Party::new(role, terms, set_of(items));
+        party.hello.agreement = "AGR-2026-017".to_owned();
+        party.hello.software = "psi/0.1.0".to_owned();
+        party.hello.operator = operator.to_owned();
+        party
+    };
+    let a = party(Role::Initiator, "bank-a", &["13000008764", "13000008835", "13100004856"]);
+    let b = party(Role::Responder, "bank-b", &["13000008835", "13100004856", "13100009017", "13300003735"]);
+    let [finished, _] = run(a, b).unwrap();
+    let (note, transcript) = (finished.signed.note(), HEXLOWER.encode(&finished.signed.transcript.encode()));
+    let (note, head) = (String::from_utf8(note).unwrap(), finished.signed.statement.head());
+    let document = include_str!("../../docs/PROTOCOL.md");
+    let (_, example) = document.split_once("\n## Example\n").unwrap();
+    let mut blocks: Vec<&str> =
+        example.split("```text\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.pop(), Some(&*note));
+    assert!(blocks[4].contains(&HEXLOWER.encode(&head.digest)), "{head:?}");
+    blocks.remove(4);
+    assert_eq!(blocks.len(), 5, "Hellos, Commits, the step");
+    for block in blocks {
+        let hex = block.replace('\n', "");
+        assert!(transcript.contains(&hex), "{hex}\nis not in\n{transcript}");
     }
 }
 
