@@ -1,6 +1,9 @@
 //! A node: its configuration, keys and threads, opened from its home.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    fs,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use psi_core::signature::Identity;
 
@@ -14,7 +17,7 @@ use crate::{
     link::Settings,
     pool::Pool,
     scratch::Room,
-    seal::SealKey,
+    seal::{SealKey, SealKeyError},
     tally::Tally,
     tls::{NodeTls, Pins},
 };
@@ -49,7 +52,7 @@ impl Node {
     pub fn open_with(home: &Home, clock: Arc<dyn Clock>, settings: Settings) -> Result<Self, Fault> {
         let config = Config::load(home.config())?;
         let identity = identity::load(&home.identity_key())?;
-        let seal_key = SealKey::load_or_generate(&home.seal_key())?;
+        let seal_key = seal_key(home)?;
         let tls = NodeTls::new(identity.clone(), Pins::new(keys(&config)), clock)?;
         let pool = Pool::new(config.node.threads)?;
         let room = Room::of(config.node.memory_mb);
@@ -134,4 +137,12 @@ impl Node {
 
 fn keys(config: &Config) -> impl Iterator<Item = psi_core::signature::PublicKey> {
     config.peers.values().map(|peer| peer.key)
+}
+/// The sealing key. A new one only where nothing was sealed yet: what was could never be opened again.
+fn seal_key(home: &Home) -> Result<SealKey, SealKeyError> {
+    let sealed = fs::read_dir(home.private()).is_ok_and(|mut entries| entries.next().is_some());
+    match sealed {
+        true => SealKey::load(&home.seal_key()),
+        false => SealKey::load_or_generate(&home.seal_key()),
+    }
 }

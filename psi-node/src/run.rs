@@ -217,10 +217,8 @@ impl<'a> Run<'a> {
                 tracing::warn!(run = id, "the unfinished run goes on as it began, whatever is asked for now");
             }
             match self.go_on(&id).await {
-                Err(fault)
-                    if self.unfinished()?.is_none()
-                        && matches!(fault.code, Code::SessionOver | Code::SetBack) =>
-                {
+                // Where a folder was set back, somebody has to look before anything more is disclosed.
+                Err(fault) if fault.code == Code::SessionOver && self.unfinished()?.is_none() => {
                     tracing::warn!(run = id, %fault, "the unfinished run can't go on: a new session begins");
                 }
                 result => return self.offered(result).await,

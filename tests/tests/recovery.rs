@@ -12,6 +12,7 @@ use std::{
 use psi_node::{
     clock::Mock,
     fault::Code,
+    node::Node,
     report::{Phase, Progress},
     run,
     runs::{Attempt, Attempts, State},
@@ -225,11 +226,26 @@ async fn a_folder_from_before_an_unfinished_run_is_named_when_the_peer_goes_on()
     let homes = pair.stop().await;
     restore(&homes.b, backup.path());
     let pair = homes.serve().await;
-    // The caller names it, gives the session up, and begins another.
+    // The caller names it and gives the session up; another one is begun by the next run.
+    let fault = pair.run().await.unwrap_err();
+    assert_eq!((fault.code, fault.exit(), attempts(&pair.homes.a).len()), (Code::SetBack, 13, 2), "{fault}");
     assert_eq!(pair.run().await.unwrap().matches, 50);
     let given_up = attempts(&pair.homes.a).into_iter().find(|attempt| attempt.state == State::Abandoned);
     let reason = given_up.unwrap().error.unwrap();
     assert!(reason.contains("restored from"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_sealing_key_is_not_replaced_while_something_needs_it() {
+    let pair = homes().serve().await;
+    pair.run().await.unwrap();
+    let homes = pair.stop().await;
+    let home = homes.a.home();
+    fs::remove_file(home.seal_key()).unwrap();
+    assert_eq!(Node::open(&home).err().map(|fault| fault.code), Some(Code::KeyFile));
+    assert!(!home.seal_key().exists());
+    fs::remove_dir_all(home.private()).unwrap();
+    assert!(Node::open(&home).is_ok() && home.seal_key().exists());
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]

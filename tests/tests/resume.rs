@@ -347,6 +347,8 @@ async fn a_state_that_was_set_back_only_means_more_work() {
 async fn a_session_that_the_other_side_has_no_record_of_is_over() {
     let pair = cut().await;
     fs::remove_dir_all(pair.homes.b.home().attempts()).unwrap();
+    let fault = pair.run().await.unwrap_err();
+    assert_eq!((fault.code, fault.exit()), (Code::SetBack, 13), "{fault}");
     let summary = pair.run().await.unwrap();
     assert_eq!((summary.resumed, summary.matches), (0, 500));
     let [abandoned, _] = two(&pair.homes.a);

@@ -564,6 +564,10 @@ async fn cut_after(messages: usize) {
     assert!(!pair.homes.a.output().exists());
     std::fs::write(pair.a.home().config(), config).unwrap();
     pair.a.reload().unwrap();
+    if messages >= 2 {
+        // The rogue's Commit had come, and the honest peer knows nothing of the session.
+        assert_eq!(pair.run().await.unwrap_err().code, Code::SetBack, "after {messages} messages");
+    }
     nothing_lost(&pair).await;
 }
 

@@ -137,6 +137,7 @@ impl Run<'_> {
         talk.name(&kept.attempt.run_id);
         self.met(&kept.attempt.run_id);
         let (files, openable) = (Files::of(self.node.home(), &kept.attempt.run_id), kept.openable());
+        let peer_committed = matches!(kept.standing, Standing::Exchange(_) | Standing::Closing(..));
         let mut record = Record::resumed(self, kept.attempt.clone());
         let result = match self.meet(talk, &mut kept, theirs).await {
             Ok(met) => {
@@ -150,6 +151,10 @@ impl Run<'_> {
             Err(fault) => Err(fault),
         };
         match result {
+            // Whoever ended before it had a record has lost nothing: it never sent its Commit.
+            Err(fault) if fault.code == Code::SetBack && !peer_committed => {
+                self.over(record.attempt, &fault.to_string())
+            }
             Err(fault) if matches!(fault.code, Code::SessionOver | Code::SetBack) => {
                 give_up(self.node, record.attempt, &fault.to_string())?;
                 Err(fault)

@@ -1,5 +1,5 @@
 //! A node whose folder is yesterday's again. What it finished since then, the peer shows it; a session that it has forgotten is
-//! given up by the peer. The chain of statements goes on from where it really is.
+//! given up by the peer, with an error that names it. The chain of statements goes on from where it really is.
 
 use std::{
     collections::BTreeSet,
