@@ -33,11 +33,12 @@ pub struct Standing {
     pub tested: u64,
     /// Runs in which it could, failed ones included.
     pub runs: u64,
-    /// How many it may, by the job that allows most: none if no job has the type any more, any number if `null`.
+    /// How many it may, by the job that allows least, whose runs are the first to be refused: none if no job has the type any
+    /// more, any number if `null`.
     pub limit: Option<u64>,
     /// How many are left.
     pub left: Option<u64>,
-    /// How many it can test in a year if every run is as large as it may be.
+    /// How many it can test in a year if every run is as large as it may be, by all jobs.
     pub reach: u64,
     /// How many there are at all, where that is known.
     pub space: Option<u64>,
@@ -102,9 +103,10 @@ fn standings(jobs: &[(&str, &Job)], ledger: &Ledger, now: u64) -> Vec<Standing> 
 fn standing(profile: String, jobs: &[(&str, &Job)], ledger: &Ledger, now: u64) -> Standing {
     let has = |job: &Job| job.terms().profiles.iter().find(|known| known.id() == profile).cloned();
     let with: Vec<&Job> = jobs.iter().map(|(_, job)| *job).filter(|job| has(job).is_some()).collect();
-    let widest = with.iter().max_by_key(|job| job.policy.max_tested_per_year.unwrap_or(u64::MAX));
-    let zone = widest.map_or(Zone::UTC, |job| job.zone());
-    let limit = widest.map_or(Some(0), |job| job.policy.max_tested_per_year);
+    let allowed = |job: &&Job| job.policy.max_tested_per_year.unwrap_or(u64::MAX);
+    let tightest = with.iter().copied().min_by_key(allowed);
+    let zone = tightest.map_or(Zone::UTC, |job| job.zone());
+    let limit = tightest.map_or(Some(0), |job| job.policy.max_tested_per_year);
     let tested = ledger.tested(&profile, zone, now);
     let possible = with.iter().fold(0u64, |sum, job| sum.saturating_add(job.policy.reach()));
     Standing {
@@ -112,7 +114,7 @@ fn standing(profile: String, jobs: &[(&str, &Job)], ledger: &Ledger, now: u64) -
         runs: ledger.runs(&profile, zone, now),
         limit,
         left: limit.map(|limit| limit.saturating_sub(tested)),
-        reach: limit.map_or(possible, |limit| limit.min(possible)),
+        reach: with.iter().map(allowed).max().map_or(0, |widest| widest.min(possible)),
         space: with.first().and_then(|job| has(job)).and_then(|profile| profile.space()),
         profile,
     }
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_add_up_and_the_widest_limit_holds() {
+    fn jobs_add_up_and_the_tightest_limit_is_shown() {
         let config = config();
         let jobs: Vec<_> = config.jobs.iter().map(|(name, job)| (name.as_str(), job)).collect();
         let ledger = Ledger(vec![
@@ -176,7 +178,7 @@ mod tests {
         assert_eq!(
             shown,
             [
-                ("cn.mobile/1", 8010, 2, Some(9000), Some(990), 9000, Some(7_000_000_000)),
+                ("cn.mobile/1", 8010, 2, Some(8000), Some(0), 9000, Some(7_000_000_000)),
                 ("qq/1", 5, 1, Some(0), Some(0), 0, None),
                 ("text/1", 0, 0, None, None, 7300, None),
             ]

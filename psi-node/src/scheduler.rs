@@ -131,12 +131,14 @@ struct Scheduler {
     again: BTreeMap<String, Again>,
     running: JoinSet<Ended>,
     names: Vec<String>,
+    /// Jobs whose schedule can't be followed, and why: said once.
+    unfollowed: BTreeMap<String, Code>,
 }
 
 /// Runs what is due until `stop` says so; runs that are under way then go on for as long as the future is kept.
 pub async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
-    let mut scheduler =
-        Scheduler { node, again: BTreeMap::new(), running: JoinSet::new(), names: Vec::new() };
+    let (again, unfollowed) = (BTreeMap::new(), BTreeMap::new());
+    let mut scheduler = Scheduler { node, again, running: JoinSet::new(), names: Vec::new(), unfollowed };
     // What was signed before the node went down is no run of today.
     run::expire(&scheduler.node);
     loop {
@@ -170,10 +172,17 @@ impl Scheduler {
             if self.names.contains(name) {
                 continue;
             }
-            match self.next(name, job, schedule, now) {
+            let next = self.next(name, job, schedule, now);
+            let reason = next.as_ref().err().map(|fault| fault.code);
+            let said = match reason {
+                Some(code) => self.unfollowed.insert(name.clone(), code),
+                None => self.unfollowed.remove(name),
+            };
+            match next {
                 Ok(Some(Next::Run(due))) => self.start(name, moment(job, schedule, due)),
                 Ok(Some(Next::Wait(at))) => nap = nap.min(Duration::from_secs(at.saturating_sub(now).max(1))),
                 Ok(None) => {}
+                Err(_) if said == reason => {}
                 Err(fault) => {
                     tracing::error!(job = name, code = %fault.code, %fault, "the schedule can't be followed")
                 }
@@ -270,16 +279,20 @@ impl Scheduler {
         self.again.remove(name);
         let memory = self.memory(name, job, schedule, now)?;
         let failures = memory.failures.saturating_add(1);
-        self.settle(Memory { settled: ended.moment.due, failures, ..memory })?;
-        // What nobody may try again is not left for another night.
-        if failures >= ALARM || matches!(fault.exit(), 7 | 9 | 13) {
+        let kept = self.settle(Memory { settled: ended.moment.due, failures, ..memory });
+        if kept.is_err() {
+            let at = now + LONGEST_DELAY;
+            self.again.insert(name.clone(), Again { due: ended.moment.due, tries: 0, at });
+        }
+        // What nobody may try again, or remember, is not left for another night.
+        if failures >= ALARM || kept.is_err() || matches!(fault.exit(), 7 | 9 | 13) {
             tracing::error!(job = name, code = %fault.code, %fault, failures, "scheduled runs fail");
             let run = runs.first().map_or("", |run| &run.run_id);
             tell(job, name, run, fault).await;
         } else {
             tracing::warn!(job = name, code = %fault.code, %fault, "the scheduled run failed");
         }
-        Ok(())
+        kept
     }
 
     /// Plans another try, if one may help and is no further disclosure: nothing was disclosed, or what was can go on.

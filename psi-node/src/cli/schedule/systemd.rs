@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     env,
-    path::{Path, absolute},
+    path::{Path, PathBuf, absolute},
 };
 
 use psi_node::{
@@ -101,8 +101,9 @@ impl Args {
 
     fn rights(&self, home: &Home, config: &Config) -> Result<String, Fault> {
         let state = absolute(home.state()).map_err(|error| unexpected(&error))?;
-        let outputs = config.jobs.values().map(|job| durable::parent(&job.output).to_owned());
-        let writable: BTreeSet<_> = outputs.chain([state.clone()]).collect();
+        let written =
+            config.jobs.values().flat_map(|job| [Some(&job.output), job.rejects.as_ref()]).flatten();
+        let writable: BTreeSet<_> = written.map(|path| fixed(path)).chain([state.clone()]).collect();
         let inputs = config.jobs.values().map(|job| &job.input.path);
         let at_home = |path: &Path| path.starts_with("/home") || path.starts_with("/root");
         let homes =
@@ -121,6 +122,13 @@ impl Args {
             if homes { "read-only" } else { "yes" },
         ))
     }
+}
+
+/// The folder of a file, or the one above in whose name nothing changes from run to run.
+fn fixed(path: &Path) -> PathBuf {
+    let folders = durable::parent(path).ancestors();
+    let mut fixed = folders.skip_while(|folder| folder.to_string_lossy().contains('{'));
+    fixed.next().unwrap_or(Path::new("/")).to_owned()
 }
 
 fn program() -> Result<String, Fault> {
@@ -162,8 +170,7 @@ fn on_calendar(schedule: &Schedule) -> Result<Vec<String>, Fault> {
         list(hour, 0, &|item| number(item, &[])),
         list(day, 1, &|item| number(item, &[])),
         list(month, 1, &|item| number(item, &MONTHS)),
-        // systemd counts days of the week by name, and names have no steps.
-        Some(weekday).filter(|days| !days.contains('/')).and_then(|days| list(days, 0, &of_week)),
+        week(weekday),
     ];
     let [Some(minute), Some(hour), Some(day), Some(month), Some(weekday)] = translated else {
         return Err(foreign());
@@ -203,9 +210,24 @@ fn number(item: &str, names: &[&str]) -> Option<String> {
     named.or_else(|| item.parse().ok()).map(|number| number.to_string())
 }
 
-fn of_week(item: &str) -> Option<String> {
-    let known = WEEK.iter().find(|day| day.eq_ignore_ascii_case(item));
-    known.or_else(|| WEEK.get(item.parse::<usize>().ok()?)).map(|day| (*day).to_owned())
+/// Days of the week, which systemd counts by name and from Monday, and without steps.
+fn week(field: &str) -> Option<String> {
+    if field == "*" {
+        return Some(field.to_owned());
+    }
+    let mut chosen = BTreeSet::new();
+    for part in field.split(',') {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        chosen.extend((of_week(from)?..=of_week(to)?).map(|day| (day + 6) % 7));
+    }
+    let names: Vec<&str> = chosen.into_iter().map(|day| WEEK[day + 1]).collect();
+    (!names.is_empty()).then(|| names.join(","))
+}
+
+/// From 0 for Sunday; 7 is Sunday too.
+fn of_week(item: &str) -> Option<usize> {
+    let known = WEEK.iter().position(|day| day.eq_ignore_ascii_case(item));
+    known.or_else(|| item.parse().ok().filter(|day| *day < WEEK.len()))
 }
 
 #[cfg(test)]
@@ -220,10 +242,13 @@ mod tests {
     fn schedules_are_said_in_systemds_words() {
         let cases = [
             ("30 2 * * *", "*-*-* 2:30:00"),
-            ("*/15 8-18 * * 1-5", "Mon..Fri *-*-* 8..18:0/15:00"),
+            ("*/15 8-18 * * 1-5", "Mon,Tue,Wed,Thu,Fri *-*-* 8..18:0/15:00"),
             ("0 6 1,15 JAN-jun *", "*-1..6-1,15 6:0:00"),
             ("0 6 */2 * *", "*-*-1/2 6:0:00"),
-            ("0 6 * * sun,7", "Sun,Sun *-*-* 6:0:00"),
+            ("0 6 * * sun,7", "Sun *-*-* 6:0:00"),
+            ("0 6 * * 0-2", "Mon,Tue,Sun *-*-* 6:0:00"),
+            ("0 6 * * 5-7,wed", "Wed,Fri,Sat,Sun *-*-* 6:0:00"),
+            ("0 6 * * 0-6", "Mon,Tue,Wed,Thu,Fri,Sat,Sun *-*-* 6:0:00"),
         ];
         for (schedule, words) in cases {
             assert_eq!(calendar(schedule), [words], "{schedule}");
@@ -235,6 +260,17 @@ mod tests {
     fn what_systemd_can_not_say_is_refused() {
         for schedule in ["0 6 L * *", "0 6 * * 5#2", "0 6 * * */2"] {
             assert!(on_calendar(&schedule.parse().unwrap()).is_err(), "{schedule}");
+        }
+    }
+
+    #[test]
+    fn folders_that_change_are_left_to_the_one_above() {
+        for (path, folder) in [
+            ("/out/a-{date}.csv", "/out"),
+            ("/out/{date}/{job}/a.csv", "/out"),
+            ("/out/{job}-x/y/a.csv", "/out"),
+        ] {
+            assert_eq!(fixed(Path::new(path)), Path::new(folder), "{path}");
         }
     }
 
