@@ -413,6 +413,8 @@ pub fn markdown() -> String {
 
 #[cfg(test)]
 mod tests {
+    use nix::errno::Errno;
+
     use super::*;
 
     #[test]
@@ -444,6 +446,22 @@ mod tests {
         let full = Fault::new(Code::Storage, "/var/lib/psi: no space left");
         assert_eq!(full.refusal(), Refusal { code: 130, detail: String::new() });
         assert_eq!(Fault::refused_by_peer(&full.refusal()).code, Code::Cut, "there may be room tomorrow");
+    }
+
+    #[test]
+    fn an_output_folder_that_is_full_may_be_better_later() {
+        let of = |errno: Errno| {
+            let source = std::io::Error::from(errno);
+            // As the probe's errors come: with a path, and without their number.
+            let source = std::io::Error::new(source.kind(), source);
+            Fault::from(crate::output::OutputError::Write { path: "out.csv".into(), source }).code
+        };
+        for full in [Errno::ENOSPC, Errno::EDQUOT, Errno::EIO] {
+            assert_eq!(of(full), Code::Storage);
+        }
+        for wrong in [Errno::EACCES, Errno::EROFS, Errno::ENOTDIR] {
+            assert_eq!(of(wrong), Code::Output);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! neighbours. One pass does where memory has room for all of them. Keys that a peer chose to be uneven only make the
 //! look-up a binary search: never quadratic.
 
-use std::mem;
+use std::{hint, mem};
 
 use psi_core::session::{JoinKey, Side};
 use rayon::prelude::*;
@@ -179,16 +179,25 @@ impl<'a> Table<'a> {
     /// Which of the keys are in it.
     fn hits(&self, keys: &[JoinKey]) -> Bitmap {
         let mut hits = Bitmap::new(keys.len());
-        hits.words.par_iter_mut().zip(keys.par_chunks(64)).for_each(|(word, keys)| {
-            *word = keys.iter().rev().fold(0, |word, key| word << 1 | u64::from(self.contains(key)));
-        });
+        hits.words.par_iter_mut().zip(keys.par_chunks(64)).for_each(|(word, keys)| *word = self.word(keys));
         hits
     }
 
-    fn contains(&self, key: &JoinKey) -> bool {
-        let bucket = leading(key, self.shift);
-        let (start, end) = (self.starts[bucket] as usize, self.starts[bucket + 1] as usize);
-        self.keys[start..end].binary_search_by_key(&value(key), value).is_ok()
+    /// As many look-ups as a word has bits. All their buckets are asked for before the first is searched, so that one waits
+    /// for memory while others do.
+    fn word(&self, keys: &[JoinKey]) -> u64 {
+        let mut buckets: [&[JoinKey]; 64] = [&[]; 64];
+        let mut touched = 0;
+        for (bucket, key) in buckets.iter_mut().zip(keys) {
+            let leading = leading(key, self.shift);
+            *bucket = &self.keys[self.starts[leading] as usize..self.starts[leading + 1] as usize];
+            touched ^= bucket.get(bucket.len() / 2).map_or(0, |middle| middle[0]);
+        }
+        hint::black_box(touched);
+        let is_hit = |(bucket, key): (&[JoinKey], &JoinKey)| {
+            u64::from(bucket.binary_search_by_key(&value(key), value).is_ok())
+        };
+        buckets.into_iter().zip(keys).rev().fold(0, |word, pair| word << 1 | is_hit(pair))
     }
 }
 

@@ -1,13 +1,14 @@
 //! Sealing: what is kept on disk between the steps of a run can be read and changed only with the node's key.
 //!
-//! Files are sealed in segments with XChaCha20-Poly1305 (RFC 8439, draft-irtf-cfrg-xchacha), after the STREAM
-//! construction (Hoang, Reyhanitabar, Rogaway, Vizár 2015):
+//! Each file has a key of its own, and is sealed in segments with AES-256-GCM (NIST SP 800-38D), after the STREAM
+//! construction (Hoang, Reyhanitabar, Rogaway, Vizár 2015; docs/decisions/0028):
 //!
 //! ```text
-//! header    "PSI-SEAL" | version 1 | kind, 16 bytes, padded with zeros | nonce prefix, 19 random bytes
+//! header    "PSI-SEAL" | version 2 | kind, 16 bytes, padded with zeros | salt, 32 random bytes
+//! key       HKDF-SHA256 (RFC 5869) of the node's key with the salt, for
+//!           header | what the file belongs to (for example the run's id)
 //! segments  65,536 bytes of content + 16 of tag each; the last one holds 0 to 65,536 bytes
-//! nonce     prefix | segment number, u32 | 1 if last, else 0
-//! bound     header | what the file belongs to (for example the run's id), as associated data
+//! nonce     seven zeros | segment number, u32 | 1 if last, else 0
 //! ```
 //!
 //! A flipped bit, a cut, a swap, an added byte, another kind, another owner or another key: each is refused.
@@ -15,9 +16,10 @@
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::Arc;
 
-use chacha20poly1305::aead::inout::InOutBuf;
-use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, Tag, UnboundKey};
+use aws_lc_rs::hkdf;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -27,10 +29,10 @@ use crate::durable;
 /// Content bytes in a segment.
 pub const SEGMENT: usize = 64 * 1024;
 
-const MAGIC: &[u8; 9] = b"PSI-SEAL\x01";
+const MAGIC: &[u8; 9] = b"PSI-SEAL\x02";
 const KIND: usize = 16;
-const PREFIX: usize = 19;
-const HEADER: usize = MAGIC.len() + KIND + PREFIX;
+const SALT: usize = 32;
+const HEADER: usize = MAGIC.len() + KIND + SALT;
 const TAG: usize = 16;
 
 /// What a sealed file is, and what it belongs to. Neither can be swapped for another.
@@ -47,7 +49,7 @@ pub struct Label<'a> {
 #[non_exhaustive]
 pub enum SealError {
     /// Doesn't start like a sealed file of this version.
-    #[error("not a sealed file of version 1")]
+    #[error("not a sealed file of version 2")]
     NotSealed,
     /// A sealed file, but of another kind.
     #[error("sealed file of another kind: expected {expected:?}, got {got:?}")]
@@ -170,8 +172,12 @@ impl SealKey {
         Self::load(path)
     }
 
-    fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new(&self.0.into())
+    /// The key of one file.
+    fn of_file(&self, header: &[u8; HEADER], owner: &[u8]) -> io::Result<LessSafeKey> {
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, &header[HEADER - SALT..]);
+        let (prk, info) = (salt.extract(&self.0), [header, owner]);
+        let key = prk.expand(&info, &AES_256_GCM).map_err(io::Error::other)?;
+        Ok(LessSafeKey::new(UnboundKey::from(key)))
     }
 }
 
@@ -209,10 +215,10 @@ impl<W: Write> SealedWriter<W> {
         let mut header = [0; HEADER];
         header[..MAGIC.len()].copy_from_slice(MAGIC);
         header[MAGIC.len()..MAGIC.len() + KIND].copy_from_slice(&padded(label.kind));
-        random(&mut header[HEADER - PREFIX..])?;
+        random(&mut header[HEADER - SALT..])?;
         inner.write_all(&header)?;
         let content = Zeroizing::new(Vec::with_capacity(SEGMENT));
-        Ok(Self { inner, segments: Segments::new(key, &header, label.owner), content })
+        Ok(Self { inner, segments: Segments::new(key, &header, label.owner)?, content })
     }
 
     /// Seals the last segment and hands back what was written to; making it durable is the caller's.
@@ -225,7 +231,7 @@ impl<W: Write> SealedWriter<W> {
     fn seal(&mut self, last: bool) -> io::Result<()> {
         let tag = self.segments.seal(&mut self.content, last)?;
         self.inner.write_all(&self.content)?;
-        self.inner.write_all(&tag)?;
+        self.inner.write_all(tag.as_ref())?;
         self.content.clear();
         Ok(())
     }
@@ -234,8 +240,7 @@ impl<W: Write> SealedWriter<W> {
 impl<F: Read + Write + Seek> SealedWriter<F> {
     /// Seals the last segment, lets `settle` do with the file what is to be done, and opens what was sealed, from its start.
     pub fn into_reader(self, settle: impl FnOnce(&mut F) -> io::Result<()>) -> io::Result<SealedReader<F>> {
-        let Segments { cipher, prefix, bound, .. } = &self.segments;
-        let segments = Segments { cipher: cipher.clone(), prefix: *prefix, bound: bound.clone(), next: 0 };
+        let segments = Segments { key: self.segments.key.clone(), next: 0 };
         let mut file = self.finish()?;
         settle(&mut file)?;
         file.seek(SeekFrom::Start(HEADER as u64))?;
@@ -286,8 +291,10 @@ impl<W: Write> fmt::Debug for SealedWriter<W> {
 pub struct SealedReader<R: Read> {
     inner: R,
     segments: Segments,
-    /// One opened segment with room for its tag and for the byte that shows whether another follows.
-    buffer: Zeroizing<Vec<u8>>,
+    /// One sealed segment with its tag and the byte that shows whether another follows.
+    sealed: Vec<u8>,
+    /// The segment, opened.
+    content: Zeroizing<Vec<u8>>,
     /// What is left of it to hand out, up to its end.
     ready: std::ops::Range<usize>,
     /// The first byte of the next segment.
@@ -307,24 +314,24 @@ impl<R: Read> SealedReader<R> {
             let got = kind.trim_ascii_end().escape_ascii().to_string().replace("\\x00", "");
             return Err(SealError::WrongKind { expected: label.kind, got }.into());
         }
-        Ok(Self::over(inner, Segments::new(key, &header, label.owner)))
+        Ok(Self::over(inner, Segments::new(key, &header, label.owner)?))
     }
 
     fn over(inner: R, segments: Segments) -> Self {
-        let buffer = Zeroizing::new(vec![0; SEGMENT + TAG + 1]);
-        Self { inner, segments, buffer, ready: 0..0, ahead: None, finished: false }
+        let (sealed, content) = (vec![0; SEGMENT + TAG + 1], Zeroizing::new(vec![0; SEGMENT]));
+        Self { inner, segments, sealed, content, ready: 0..0, ahead: None, finished: false }
     }
 
     fn open_next(&mut self) -> io::Result<()> {
         let start = self.ahead.take().map_or(0, |byte| {
-            self.buffer[0] = byte;
+            self.sealed[0] = byte;
             1
         });
-        let filled = start + fill(&mut self.inner, &mut self.buffer[start..])?;
+        let filled = start + fill(&mut self.inner, &mut self.sealed[start..])?;
         let last = filled <= SEGMENT + TAG;
         let sealed = filled.min(SEGMENT + TAG);
-        self.ahead = (!last).then(|| self.buffer[SEGMENT + TAG]);
-        self.ready = 0..self.segments.open(&mut self.buffer[..sealed], last)?;
+        self.ahead = (!last).then(|| self.sealed[SEGMENT + TAG]);
+        self.ready = 0..self.segments.open(&self.sealed[..sealed], &mut self.content, last)?;
         self.finished = last;
         Ok(())
     }
@@ -339,7 +346,7 @@ impl<R: Read> Read for SealedReader<R> {
             self.open_next()?;
         }
         let taken = self.ready.len().min(out.len());
-        out[..taken].copy_from_slice(&self.buffer[self.ready.start..self.ready.start + taken]);
+        out[..taken].copy_from_slice(&self.content[self.ready.start..self.ready.start + taken]);
         self.ready.start += taken;
         Ok(taken)
     }
@@ -347,7 +354,7 @@ impl<R: Read> Read for SealedReader<R> {
     /// Most are a few bytes that lie ready.
     #[inline]
     fn read_exact(&mut self, mut out: &mut [u8]) -> io::Result<()> {
-        if let Some((ready, _)) = self.buffer[self.ready.clone()].split_at_checked(out.len()) {
+        if let Some((ready, _)) = self.content[self.ready.clone()].split_at_checked(out.len()) {
             out.copy_from_slice(ready);
             self.ready.start += out.len();
             return Ok(());
@@ -407,48 +414,41 @@ impl<R: Read> fmt::Debug for SealedReader<R> {
     }
 }
 
-/// The cipher with its place in the file.
+/// The key of a file with the place in it.
 struct Segments {
-    cipher: XChaCha20Poly1305,
-    prefix: [u8; PREFIX],
-    bound: Vec<u8>,
+    key: Arc<LessSafeKey>,
     next: u64,
 }
 
 impl Segments {
-    fn new(key: &SealKey, header: &[u8; HEADER], owner: &[u8]) -> Self {
-        let mut prefix = [0; PREFIX];
-        prefix.copy_from_slice(&header[HEADER - PREFIX..]);
-        Self { cipher: key.cipher(), prefix, bound: [header, owner].concat(), next: 0 }
+    fn new(key: &SealKey, header: &[u8; HEADER], owner: &[u8]) -> io::Result<Self> {
+        Ok(Self { key: Arc::new(key.of_file(header, owner)?), next: 0 })
     }
 
     fn number(&self) -> Result<u32, SealError> {
         u32::try_from(self.next).map_err(|_| SealError::TooLarge)
     }
 
-    fn nonce(&self, number: u32, last: bool) -> XNonce {
-        let mut nonce = [0; 24];
-        nonce[..PREFIX].copy_from_slice(&self.prefix);
-        nonce[PREFIX..23].copy_from_slice(&number.to_be_bytes());
-        nonce[23] = last.into();
-        nonce.into()
-    }
-
     fn seal(&mut self, content: &mut [u8], last: bool) -> io::Result<Tag> {
-        let nonce = self.nonce(self.number()?, last);
-        let tag = self.cipher.encrypt_inout_detached(&nonce, &self.bound, InOutBuf::from(content));
+        let nonce = nonce(self.number()?, last);
+        let tag = self.key.seal_in_place_separate_tag(nonce, Aad::empty(), content);
         self.next += 1;
-        tag.map_err(|_| SealError::TooLarge.into())
+        tag.map_err(io::Error::other)
     }
 
-    /// Opens in place; returns how many bytes of content.
-    fn open(&mut self, sealed: &mut [u8], last: bool) -> Result<usize, SealError> {
+    /// Opens a segment; returns how many bytes of content.
+    fn open(&mut self, sealed: &[u8], content: &mut [u8], last: bool) -> Result<usize, SealError> {
         let segment = self.number()?;
         let Some(length) = sealed.len().checked_sub(TAG) else {
             return Err(SealError::Truncated { segment });
         };
-        if !self.opens(sealed, segment, last) {
-            return Err(match (last, self.opens(sealed, segment, !last)) {
+        let (sealed, tag) = sealed.split_at(length);
+        let mut opens = |last| {
+            let nonce = nonce(segment, last);
+            self.key.open_separate_gather(nonce, Aad::empty(), sealed, tag, &mut content[..length]).is_ok()
+        };
+        if !opens(last) {
+            return Err(match (last, opens(!last)) {
                 (true, true) => SealError::Truncated { segment },
                 (false, true) => SealError::Trailing { segment },
                 (_, false) => SealError::Corrupted { segment },
@@ -457,15 +457,13 @@ impl Segments {
         self.next += 1;
         Ok(length)
     }
+}
 
-    /// Leaves the bytes as they are if they don't.
-    fn opens(&self, sealed: &mut [u8], segment: u32, last: bool) -> bool {
-        let (content, tag) = sealed.split_at_mut(sealed.len() - TAG);
-        let mut expected = Tag::default();
-        expected.copy_from_slice(tag);
-        let nonce = self.nonce(segment, last);
-        self.cipher.decrypt_inout_detached(&nonce, &self.bound, InOutBuf::from(content), &expected).is_ok()
-    }
+fn nonce(segment: u32, last: bool) -> Nonce {
+    let mut nonce = [0; NONCE_LEN];
+    nonce[7..11].copy_from_slice(&segment.to_be_bytes());
+    nonce[11] = last.into();
+    Nonce::assume_unique_for_key(nonce)
 }
 
 fn padded(kind: &'static str) -> [u8; KIND] {

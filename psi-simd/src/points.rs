@@ -35,9 +35,18 @@ pub(crate) struct Record([u64; 16]);
 impl Points {
     /// An empty list for use with `path`.
     pub fn new(path: Path) -> Self {
+        Self::with_capacity(path, 0)
+    }
+
+    /// An empty list for use with `path`, with room for that many elements.
+    pub fn with_capacity(path: Path, elements: usize) -> Self {
         let store = match path {
-            Path::Portable => Store::Portable(Vec::new()),
-            _ => Store::Records(vec![Record::IDENTITY]),
+            Path::Portable => Store::Portable(Vec::with_capacity(elements)),
+            _ => {
+                let mut records = Vec::with_capacity(1 + elements);
+                records.push(Record::IDENTITY);
+                Store::Records(records)
+            }
         };
         Self { path, store }
     }

@@ -158,7 +158,7 @@ fn mask_all(
     let parts = sub_batches.map(|(messages, out)| {
         let mut uniform = Zeroizing::new(vec![[0; 64]; messages.len()]);
         path.expand(dst, prefix, messages, &mut uniform);
-        let mut points = Points::new(path);
+        let mut points = Points::with_capacity(path, if keep { messages.len() } else { 0 });
         path.mask(&k, &uniform, out, keep.then_some(&mut points));
         points
     });
@@ -177,7 +177,7 @@ fn evaluate_all(
     let k = Zeroizing::new(k.to_bytes());
     let sub_batches = elements.par_chunks(SUB_BATCH).zip(out.par_chunks_mut(SUB_BATCH)).enumerate();
     let parts = sub_batches.map(|(at, (elements, out))| {
-        let mut points = Points::new(path);
+        let mut points = Points::with_capacity(path, if keep { elements.len() } else { 0 });
         let done = path.evaluate(&k, elements, out, keep.then_some(&mut points));
         done.map(|()| points).map_err(|bad| fault_in(at, bad))
     });
@@ -187,7 +187,7 @@ fn evaluate_all(
 /// Decodes all or names the first that can't be.
 fn decode_all(path: Path, elements: &[Element]) -> Result<Points, ElementAt> {
     let parts = elements.par_chunks(SUB_BATCH).enumerate().map(|(at, elements)| {
-        let mut points = Points::new(path);
+        let mut points = Points::with_capacity(path, elements.len());
         path.decode(elements, &mut points).map(|()| points).map_err(|bad| fault_in(at, bad))
     });
     in_order(path, parts.collect())
@@ -199,9 +199,8 @@ fn in_order(path: Path, parts: Vec<Result<Points, ElementAt>>) -> Result<Points,
 }
 
 fn joined(path: Path, parts: Vec<Points>) -> Points {
-    let mut parts = parts.into_iter();
-    let mut all = parts.next().unwrap_or_else(|| Points::new(path));
-    parts.for_each(|part| all.append(&part));
+    let mut all = Points::with_capacity(path, parts.iter().map(Points::len).sum());
+    parts.iter().for_each(|part| all.append(part));
     all
 }
 

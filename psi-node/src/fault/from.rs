@@ -1,5 +1,7 @@
 //! Which row of the table each layer's errors belong to.
 
+use std::io::ErrorKind;
+
 use psi_core::{
     element::ElementFault,
     error::{Damaged, Error as SessionError, Fault as Breach, Incompatible, Misbehaved},
@@ -122,9 +124,7 @@ impl From<OutputError> for Fault {
     fn from(error: OutputError) -> Self {
         let code = match &error {
             OutputError::Exists { .. } => Code::OutputExists,
-            OutputError::Write { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                Code::Storage
-            }
+            OutputError::Write { source, .. } if !is_to_be_mended(source.kind()) => Code::Storage,
             OutputError::Gone { .. } => Code::State,
             OutputError::Ending { .. } | OutputError::TooManyColumns { .. } => Code::OutputFormat,
             _ => Code::Output,
@@ -134,6 +134,22 @@ impl From<OutputError> for Fault {
             error => Self::new(code, error.to_string()),
         }
     }
+}
+
+/// Whether somebody has to mend it, by another folder, other permissions or another format; a disk that is full or fails may
+/// be better later.
+fn is_to_be_mended(kind: ErrorKind) -> bool {
+    use ErrorKind as Is;
+    matches!(
+        kind,
+        Is::InvalidFilename
+            | Is::InvalidInput
+            | Is::IsADirectory
+            | Is::NotADirectory
+            | Is::NotFound
+            | Is::PermissionDenied
+            | Is::ReadOnlyFilesystem
+    )
 }
 
 impl From<IdentityError> for Fault {
