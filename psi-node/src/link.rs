@@ -2,8 +2,8 @@
 //! wire".
 //!
 //! [`grpc`] carries it over mutual TLS, [`memory`] inside one process. Both bound what is under way by a queue, so a
-//! sender waits for a receiver that doesn't read. Each direction closes with an end mark that names the count and the
-//! hash of its frames; a direction that just stops was cut ([`LinkError::Ended`]), whatever the transport says.
+//! sender waits for a receiver that doesn't read. Each direction closes with an end mark that names the count of
+//! its frames; a direction that just stops was cut ([`LinkError::Ended`]), whatever the transport says.
 //!
 //! ```text
 //! sender.send(frame)... sender.end()   ->   receiver.receive()... receiver.end()
@@ -24,7 +24,7 @@ use tokio_stream::{Stream, StreamExt};
 pub use tonic::Code;
 
 pub use self::frame::Frame;
-use self::frame::{Item, Tally};
+use self::frame::Item;
 use crate::tls::{
     TlsError,
     connect::{ConnectError, ConnectLimits},
@@ -104,13 +104,13 @@ impl Settings {
 #[derive(Debug)]
 pub struct LinkSender {
     queue: mpsc::Sender<Item>,
-    tally: Tally,
+    frames: u64,
     idle_timeout: Duration,
 }
 
 impl LinkSender {
     pub(crate) fn new(queue: mpsc::Sender<Item>, idle_timeout: Duration) -> Self {
-        Self { queue, tally: Tally::default(), idle_timeout }
+        Self { queue, frames: 0, idle_timeout }
     }
 
     /// Queues a frame; waits while the queue is full. Frames that are queued when the sender is dropped still go out.
@@ -122,14 +122,14 @@ impl LinkSender {
             return Err(LinkError::TooLarge);
         }
         let place = place(&self.queue, self.idle_timeout).await?;
-        self.tally.add(&frame);
+        self.frames += 1;
         place.send(Item::Frame(frame));
         Ok(())
     }
 
     /// Ends this direction properly; the peer's [`LinkReceiver::end`] then succeeds.
     pub async fn end(self) -> Result<(), LinkError> {
-        place(&self.queue, self.idle_timeout).await?.send(Item::End(self.tally.end()));
+        place(&self.queue, self.idle_timeout).await?.send(Item::End { frames: self.frames });
         Ok(())
     }
 }
@@ -150,7 +150,7 @@ type Source = Pin<Box<dyn Stream<Item = Result<Item, LinkError>> + Send>>;
 /// The receiving half.
 pub struct LinkReceiver {
     source: Source,
-    tally: Tally,
+    frames: u64,
     idle_timeout: Duration,
     finished: bool,
 }
@@ -160,7 +160,7 @@ impl LinkReceiver {
         source: impl Stream<Item = Result<Item, LinkError>> + Send + 'static,
         idle_timeout: Duration,
     ) -> Self {
-        Self { source: Box::pin(source), tally: Tally::default(), idle_timeout, finished: false }
+        Self { source: Box::pin(source), frames: 0, idle_timeout, finished: false }
     }
 
     /// The next frame. A proper end where a frame is expected is [`LinkError::Finished`]. Dropping the future before it
@@ -187,12 +187,12 @@ impl LinkReceiver {
         }
         match self.item().await? {
             Some(Item::Frame(frame)) => {
-                self.tally.add(&frame);
+                self.frames += 1;
                 Ok(Some(frame))
             }
-            Some(Item::End(end)) => {
+            Some(Item::End { frames }) => {
                 self.finished = true;
-                if end == self.tally.end() { Ok(None) } else { Err(LinkError::WrongEnd) }
+                if frames == self.frames { Ok(None) } else { Err(LinkError::WrongEnd) }
             }
             None => Err(LinkError::Ended),
         }
@@ -215,7 +215,7 @@ impl LinkReceiver {
 
 impl std::fmt::Debug for LinkReceiver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LinkReceiver").field("tally", &self.tally).finish_non_exhaustive()
+        f.debug_struct("LinkReceiver").field("frames", &self.frames).finish_non_exhaustive()
     }
 }
 

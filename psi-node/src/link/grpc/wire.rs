@@ -2,15 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Code, Status};
 
 use crate::{
-    link::{
-        Frame, LinkError, LinkReceiver,
-        frame::{EndMark, Item},
-    },
+    link::{Frame, LinkError, LinkReceiver, frame::Item},
     tls::stream::Traffic,
 };
 
@@ -44,9 +40,7 @@ fn kind(item: Item) -> Kind {
             Kind::Evaluated(v1::Evaluated { list, index, answers, proof })
         }
         Item::Frame(Frame::Working { done, of }) => Kind::Working(v1::Working { done, of }),
-        Item::End(EndMark { frames, hash }) => {
-            Kind::End(v1::End { frames, hash: Bytes::copy_from_slice(&hash) })
-        }
+        Item::End { frames } => Kind::End(v1::End { frames }),
     }
 }
 
@@ -65,14 +59,8 @@ pub(super) fn decode(frame: v1::Frame) -> Result<Item, LinkError> {
             Frame::Evaluated { list, index, answers, proof }
         }
         Kind::Working(v1::Working { done, of }) => Frame::Working { done, of },
-        Kind::End(end) => return decode_end(&end),
+        Kind::End(v1::End { frames }) => return Ok(Item::End { frames }),
     }))
-}
-
-fn decode_end(end: &v1::End) -> Result<Item, LinkError> {
-    let hash = end.hash.as_ref().try_into();
-    let hash = hash.map_err(|_| LinkError::Malformed("an end mark whose hash is not 32 bytes".into()))?;
-    Ok(Item::End(EndMark { frames: end.frames, hash }))
 }
 
 /// The receiving half over a gRPC stream.
