@@ -3,6 +3,7 @@
 //! docs/ERRORS.md is made from it. A code's number is what a refusal carries over the wire; the peer learns the number, a
 //! fixed text and a place, never a path or content.
 
+pub(crate) mod disk;
 mod from;
 
 use std::fmt;

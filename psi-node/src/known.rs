@@ -26,9 +26,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     durable,
-    fault::{Code, Fault},
+    fault::{Code, Fault, disk::storage},
     home::Home,
-    runs::storage,
     seal::{Label, SealError, SealKey, SealedReader, SealedWriter},
 };
 

@@ -24,9 +24,11 @@ use psi_core::{
 
 use crate::{
     durable::NewFile,
-    fault::{Code, Fault},
+    fault::{
+        Code, Fault,
+        disk::{storage, unreadable},
+    },
     join::Bitmap,
-    runs::{storage, unreadable},
     seal::{Label, SealKey, SealedReader, SealedWriter},
 };
 

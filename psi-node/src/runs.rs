@@ -26,10 +26,12 @@ use serde_json::{Map, Value};
 pub use self::{results::Results, spent::Spent};
 use crate::{
     durable,
-    fault::{Code, Fault},
+    fault::{
+        Code, Fault,
+        disk::{damaged, storage},
+    },
     home::Home,
     policy::Charge,
-    seal::SealError,
 };
 
 /// Name of the statement in a run's folder.
@@ -587,20 +589,6 @@ fn parse(json: &[u8]) -> serde_json::Result<Attempt> {
 
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), Fault> {
     durable::replace(path, content).map_err(|error| storage(path, &error))
-}
-
-pub(crate) fn storage(path: &Path, error: &io::Error) -> Fault {
-    Fault::new(Code::Storage, format!("{}: {error}", path.display()))
-}
-
-/// A sealed file that has to be there: if it is not, or not as it was written, it is damaged; anything else is the disk's fault.
-pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Fault {
-    let gone = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof);
-    if gone || SealError::of(error).is_some() { damaged(path, error) } else { storage(path, error) }
-}
-
-fn damaged(path: &Path, error: &dyn std::fmt::Display) -> Fault {
-    Fault::new(Code::State, format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

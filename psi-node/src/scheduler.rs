@@ -24,12 +24,12 @@ use tracing::Instrument;
 use crate::{
     config::{Config, Job},
     durable,
-    fault::{Code, Fault, Retry},
+    fault::{Code, Fault, Retry, disk::storage},
     home::{Home, file_name},
     node::Node,
     report::{Silent, Summary},
     run::{self, Moment},
-    runs::{Attempt, State, storage},
+    runs::{Attempt, State},
     schedule::{Schedule, jitter},
     store::{Filter, Index},
 };

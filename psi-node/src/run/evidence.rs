@@ -16,8 +16,7 @@ use psi_core::{
 
 use crate::{
     durable::{self, NewFile},
-    fault::{Code, Fault},
-    runs::storage,
+    fault::{Code, Fault, disk::storage},
 };
 
 const ROLES: [Role; 2] = [Role::Initiator, Role::Responder];

@@ -22,10 +22,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     durable,
-    fault::{Code, Fault},
+    fault::{Code, Fault, disk::storage},
     home::{Home, file_name},
     node::Node,
-    runs::{storage, time},
+    runs::time,
 };
 
 /// How long a call waits for our own caller to let go; a little less than people wait who started both.

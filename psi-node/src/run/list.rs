@@ -30,13 +30,16 @@ use super::random;
 use crate::{
     config::Job,
     durable,
-    fault::{Code, Fault},
+    fault::{
+        Code, Fault,
+        disk::{storage, unreadable},
+    },
     home::{Home, file_name},
     input::{self, Loaded, LoadedList, Rejects, RowMap, Source, Spec, StoredSet},
     join::Bitmap,
     masked::Place,
     output,
-    runs::{Attempt, AttemptRows, replace, storage, unreadable},
+    runs::{Attempt, AttemptRows, replace},
     scratch::{Room, Scratch},
     seal::{self, Label, SealKey, SealedReader, SealedWriter},
 };

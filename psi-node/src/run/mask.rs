@@ -13,10 +13,10 @@ use zeroize::Zeroizing;
 
 use super::list::{Files, LIST, MASKED, OPENING};
 use crate::{
-    fault::Fault,
+    fault::{Fault, disk::storage},
     input::StoredSet,
     masked::{ListWriter, StoredList},
-    runs::{replace, storage},
+    runs::replace,
     scratch::{self, Scratch, SortedRun},
     seal::{SealKey, seal_bytes},
 };
